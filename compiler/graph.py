@@ -1,0 +1,172 @@
+"""The Graph: pure, typed, interned tensor values, from leaves to named outputs.
+
+In: operation records (``ops/``) and attributes. Out: ``Graph`` objects that the gradient, the passes, the
+interpreter and the lowering read. A value's type is derived by its operation's shape rule when it is built, so
+an ill-typed value cannot exist. Values are interned per graph: the same operation on the same inputs is the
+same object. Values are in topological order by construction (inputs before users).
+
+One dimension may be symbolic: ``ROWS``, the number of observations, printed ``n``. All others are integers.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ..grammar.source import NOWHERE, Span
+
+if TYPE_CHECKING:
+    from .ops.record import Operation
+
+
+class DType(enum.StrEnum):
+    """Element types. ``bool`` takes one byte in memory."""
+
+    float32 = "float32"
+    float64 = "float64"
+    int64 = "int64"
+    bool = "bool"
+
+    @property
+    def is_float(self) -> bool:
+        return self in (DType.float32, DType.float64)
+
+    @property
+    def itemsize(self) -> int:
+        return {"float32": 4, "float64": 8, "int64": 8, "bool": 1}[self.value]
+
+
+class Rows(enum.Enum):
+    """The type of ``ROWS``; an enum so that type checkers can tell it from an integer."""
+
+    n = "n"
+
+    def __repr__(self) -> str:
+        return "n"
+
+    __str__ = __repr__
+
+
+ROWS: Final = Rows.n
+Dim = int | Rows
+Shape = tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    dtype: DType
+    shape: Shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.value}{show_shape(self.shape)}"
+
+
+def show_shape(shape: Iterable[Dim]) -> str:
+    """``[n, 3]``."""
+    return "[" + ", ".join(str(d) for d in shape) + "]"
+
+
+class TypeRuleError(ValueError):
+    """A shape rule refused its operands; the elaborator turns it into a diagnostic with both shapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from: the expression's span and the path of the layer it belongs to (``2.0``)."""
+
+    span: Span = NOWHERE
+    layer: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """One node. ``id`` counts from 0 in construction order within its graph."""
+
+    id: int
+    op: Operation
+    inputs: tuple[Value, ...]
+    attrs: Mapping[str, Any]
+    type: TensorType
+    origin: Origin = field(default=Origin(), repr=False)
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    def __repr__(self) -> str:
+        arguments = [f"%{v.id}" for v in self.inputs] + [f"{k}={v}" for k, v in self.attrs.items()]
+        return f"%{self.id} = {self.op.name}({', '.join(arguments)}) : {self.type}"
+
+
+class Graph:
+    """A builder and container of interned values, with named leaves and named outputs.
+
+    ``inputs`` maps the name of each leaf (operation ``input``) to its value; ``outputs`` is what must be
+    computed. An output named like an input is that input's new contents (a parameter's update).
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        self.name = name
+        self.values: list[Value] = []
+        self.inputs: dict[str, Value] = {}
+        self.outputs: dict[str, Value] = {}
+        self.origin: Origin = Origin()
+        self._interned: dict[Hashable, Value] = {}
+
+    def add(self, op: Operation, inputs: tuple[Value, ...] = (), /, **attrs: Hashable) -> Value:
+        """The value ``op(*inputs, **attrs)``; raises ``TypeRuleError`` when the shape rule refuses.
+
+        New values take the graph's current ``origin``.
+        """
+        key = (op.name, tuple(v.id for v in inputs), tuple(sorted(attrs.items())), _signs(attrs))
+        found = self._interned.get(key)
+        if found is not None:
+            return found
+        value_type = op.infer(*(v.type for v in inputs), **attrs)
+        value = Value(len(self.values), op, inputs, attrs, value_type, self.origin)
+        self.values.append(value)
+        self._interned[key] = value
+        return value
+
+    def live(self) -> list[Value]:
+        """The values that the outputs need, in topological order."""
+        return reachable(self.outputs.values())
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self.values)
+
+
+def _signs(attrs: Mapping[str, Hashable]) -> tuple[str, ...]:
+    # 0.0 == -0.0, 1 == True and nan != nan as dictionary keys; their texts tell them apart.
+    return tuple(repr(attrs[name]) for name in sorted(attrs))
+
+
+def reachable(roots: Iterable[Value]) -> list[Value]:
+    """All values that the roots need, roots included, in topological order. Iterative: depth is no limit."""
+    found: dict[int, Value] = {}
+    pending = list(roots)
+    while pending:
+        value = pending.pop()
+        if value.id not in found:
+            found[value.id] = value
+            pending.extend(value.inputs)
+    return [found[i] for i in sorted(found)]
+
+
+def users(values: Iterable[Value]) -> dict[int, list[Value]]:
+    """For each value's id the values that read it."""
+    table: dict[int, list[Value]] = {}
+    for value in values:
+        for operand in value.inputs:
+            table.setdefault(operand.id, []).append(value)
+    return table

@@ -1,0 +1,363 @@
+"""The Loop IR: kernels over named axes that store pure scalar expressions.
+
+In: nothing. Out: the records that lowering builds, schedules annotate, the loop interpreter runs and the
+backends print. Its whole grammar:
+
+    Kernel     = axes, stores             for every point of the axes: evaluate all stores' expressions, store
+    Store      = buffer[index, ...] <- Expr
+    Expr       = Constant | Position | Load | Apply | Reduction | Guarded | Random
+    Index      = Affine over axes, floor divisions and remainders of Affine by constants
+    Reduction  = sum | max | argmax of an Expr over axes of its own; usable anywhere in an expression
+
+An expression belongs to the outermost loop level at which all its free axes are known: the emitter hoists it
+there. That single rule gives softmax its row maximum once a row and a matrix product its accumulators once a
+tile. Expressions are compared by structure, so equal subexpressions are computed once.
+
+Extents are integers or ``ROWS`` (known when running). Both backends read only these records.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...grammar.source import NOWHERE, Span
+from ..graph import DType, Rows
+
+Extent = int | Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A loop axis. ``name`` is unique within a kernel."""
+
+    name: str
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class FloorDiv:
+    value: Affine
+    divisor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    value: Affine
+    divisor: int
+
+
+Atom = Axis | FloorDiv | Remainder
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``constant + sum(coefficient * atom)``; terms are sorted by text, coefficients are never zero.
+
+    ``rows`` counts multiples of the number of observations to add (a flipped batch dimension needs ``n - 1 - i``).
+    """
+
+    terms: tuple[tuple[int, Atom], ...] = ()
+    constant: int = 0
+    rows: int = 0
+
+    @staticmethod
+    def of(value: Affine | Axis | int) -> Affine:
+        if isinstance(value, Affine):
+            return value
+        if isinstance(value, int):
+            return Affine((), value)
+        return Affine(((1, value),))
+
+    def __add__(self, other: Affine | Axis | int) -> Affine:
+        other = Affine.of(other)
+        coefficients: dict[Atom, int] = {}
+        for coefficient, atom in (*self.terms, *other.terms):
+            coefficients[atom] = coefficients.get(atom, 0) + coefficient
+        terms = tuple(sorted(((c, a) for a, c in coefficients.items() if c), key=lambda t: repr(t[1])))
+        return Affine(terms, self.constant + other.constant, self.rows + other.rows)
+
+    def __mul__(self, factor: int) -> Affine:
+        if factor == 0:
+            return Affine()
+        terms = tuple((c * factor, a) for c, a in self.terms)
+        return Affine(terms, self.constant * factor, self.rows * factor)
+
+    def __sub__(self, other: Affine | Axis | int) -> Affine:
+        return self + Affine.of(other) * -1
+
+    def axes(self) -> frozenset[Axis]:
+        """The axes this index depends on."""
+        found: set[Axis] = set()
+        for _, atom in self.terms:
+            if isinstance(atom, Axis):
+                found.add(atom)
+            else:
+                found |= atom.value.axes()
+        return frozenset(found)
+
+
+class Scalar(enum.StrEnum):
+    """The scalar operations. A backend has a row for each; a test asserts that no row is missing or extra.
+
+    ``lt le eq ne`` give bool and are false (``ne``: true) on NaN; ``maximum`` and ``minimum`` give NaN if either
+    side is NaN; ``select(c, a, b)``; ``cast`` takes its target from the Apply's dtype (float to int64
+    truncates); ``sign(0) = 0`` and ``sign(nan) = nan``; ``floordiv`` and ``mod`` are Python's; ``fma(a, b, c)``
+    is ``a * b + c`` in one rounding.
+    """
+
+    neg = "neg"
+    abs = "abs"
+    sign = "sign"
+    floor = "floor"
+    sqrt = "sqrt"
+    exp = "exp"
+    expm1 = "expm1"
+    log = "log"
+    log1p = "log1p"
+    sin = "sin"
+    cos = "cos"
+    tanh = "tanh"
+    sigmoid = "sigmoid"
+    erf = "erf"
+    logical_not = "logical_not"
+    is_finite = "is_finite"
+    cast = "cast"
+    add = "add"
+    sub = "sub"
+    mul = "mul"
+    div = "div"
+    pow = "pow"
+    mod = "mod"
+    maximum = "maximum"
+    minimum = "minimum"
+    lt = "lt"
+    le = "le"
+    eq = "eq"
+    ne = "ne"
+    logical_and = "logical_and"
+    logical_or = "logical_or"
+    select = "select"
+    fma = "fma"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A tensor in memory.
+
+    shape: logical extents. order: logical dimensions from outermost to innermost in memory (a permutation);
+    the batch dimension, where there is one, is always outermost. space: which base pointer it hangs on.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[Extent, ...]
+    order: tuple[int, ...]
+    space: Space
+
+    def strides(self) -> tuple[int, ...]:
+        """Elements between neighbours along each logical dimension."""
+        strides = [0] * len(self.shape)
+        step = 1
+        for dim in reversed(self.order):
+            strides[dim] = step
+            extent = self.shape[dim]
+            step *= extent if isinstance(extent, int) else 1
+        return tuple(strides)
+
+
+class Space(enum.StrEnum):
+    """``data``: observations given by the caller, row-major. ``model``: parameters, buffers and optimizer
+    states, kept between steps. ``work``: the arena of one step. ``scalar``: step, epoch and the like."""
+
+    data = "data"
+    model = "model"
+    work = "work"
+    scalar = "scalar"
+
+
+@dataclass(frozen=True)
+class Constant:
+    value: float | int | bool
+    dtype: DType
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and (repr(self.value), self.dtype) == (repr(other.value), other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((repr(self.value), self.dtype))
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Position:
+    """An index as a number of the given dtype (``iota``; with ``rows=1`` alone the number of observations)."""
+
+    index: Affine
+    dtype: DType
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return self.index.axes()
+
+
+@dataclass(frozen=True)
+class Load:
+    """One index per logical dimension. Always in bounds, but inside ``Guarded``, where it is clamped."""
+
+    buffer: Buffer
+    index: tuple[Affine, ...]
+
+    @property
+    def dtype(self) -> DType:
+        return self.buffer.dtype
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return frozenset[Axis]().union(*(i.axes() for i in self.index))
+
+
+@dataclass(frozen=True)
+class Apply:
+    op: Scalar
+    arguments: tuple[Expr, ...]
+    dtype: DType
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.op, self.arguments, self.dtype))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return frozenset[Axis]().union(*(a.free for a in self.arguments))
+
+
+class Combine(enum.StrEnum):
+    """How a reduction combines. ``sum`` of nothing is 0; ``max`` keeps NaN; ``argmax`` is the row-major position
+    (int64) of the first largest element over the reduction's axes, a NaN counting as largest."""
+
+    sum = "sum"
+    max = "max"
+    argmax = "argmax"
+
+
+@dataclass(frozen=True)
+class Reduction:
+    combine: Combine
+    axes: tuple[Axis, ...]
+    body: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return DType.int64 if self.combine is Combine.argmax else self.body.dtype
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.combine, self.axes, self.body))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return self.body.free - set(self.axes)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``lower <= index < upper``; a bound of None does not apply; ``upper`` may be ROWS."""
+
+    index: Affine
+    lower: int | None
+    upper: Extent | None
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """``body`` where all conditions hold, else ``otherwise``. Loads in ``body`` never leave their buffers."""
+
+    conditions: tuple[Condition, ...]
+    body: Expr
+    otherwise: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.body.dtype
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.conditions, self.body, self.otherwise))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return self.body.free.union(self.otherwise.free, *(c.index.axes() for c in self.conditions))
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform in [0, 1): Philox4x32-10 with key (seed) and counter (index, stream, step); see ``philox.py``."""
+
+    stream: int
+    index: Affine
+    dtype: DType
+
+    @cached_property
+    def free(self) -> frozenset[Axis]:
+        return self.index.axes()
+
+
+Expr = Constant | Position | Load | Apply | Reduction | Guarded | Random
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    buffer: Buffer
+    index: tuple[Affine, ...]
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """For every point of ``axes`` (outermost first) all stores. Stores of one kernel never feed its loads, but
+    at the very same element (an update in place)."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    stores: tuple[Store, ...]
+    span: Span = NOWHERE
+    layer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a kernel is run: data, chosen by the cost model, obeyed by every backend.
+
+    lanes: the axis whose neighbours share a vector (a
+    parallel axis, or a reduction's) and the vector width in elements. vectors: how many such vectors make a tile.
+    unroll: axis name -> points of the register tile. split: the parallel axis divided over threads, None when a
+    second thread would not pay.
+    """
+
+    lanes: str | None = None
+    width: int = 1
+    vectors: int = 1
+    unroll: tuple[tuple[str, int], ...] = ()
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    kernel: Kernel
+    schedule: Schedule
+    flops: float = 0.0
+    bytes: float = 0.0
