@@ -1,0 +1,103 @@
+"""The graph interpreter: every operation by its NumPy reference. The definition that all else is tested against.
+
+In: a graph and arrays for its leaves. Out: arrays for its outputs. It also computes initial values and data
+expressions, and finds where a NaN came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime import philox
+from .graph import ROWS, DType, Graph, Value, reachable
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Interpreter:
+    """Evaluates values of one graph on given leaves; ``dtype`` float64 runs a float32 graph in double precision."""
+
+    def __init__(
+        self, inputs: Arrays, *, rows: int | None = None, seed: int = 0, step: int = 1, dtype: DType | None = None
+    ) -> None:
+        self.inputs, self.rows, self.seed, self.step, self.dtype = inputs, rows, seed, step, dtype
+        self.results: dict[int, NDArray[Any]] = {}
+
+    def run(self, values: Sequence[Value]) -> None:
+        for value in values:
+            if value.id not in self.results:
+                with np.errstate(all="ignore"):
+                    self.results[value.id] = np.asarray(self._evaluate(value))
+
+    def _element_type(self, dtype: DType) -> DType:
+        return self.dtype if self.dtype is not None and dtype.is_float else dtype
+
+    def _evaluate(self, value: Value) -> Any:
+        name = value.op.name
+        if name == "input":
+            return np.asarray(self.inputs[value.attrs["name"]], dtype=self._element_type(value.dtype).value)
+        if name == "rows":
+            return np.asarray(self.rows, dtype=np.int64)
+        attrs = {k: self._concrete(v) for k, v in value.attrs.items()}
+        if name == "random":
+            return self._draw(attrs["shape"], attrs["stream"], value.dtype)
+        operands = [self.results[v.id] for v in value.inputs]
+        return value.op.reference(np, *operands, **attrs)
+
+    def _concrete(self, attr: Any) -> Any:
+        if attr is ROWS:
+            return self.rows
+        if isinstance(attr, DType):
+            return self._element_type(attr)
+        if isinstance(attr, tuple):
+            return tuple(self._concrete(a) for a in attr)
+        return attr
+
+    def _draw(self, shape: tuple[int, ...], stream: int, dtype: DType) -> NDArray[Any]:
+        count = int(np.prod(shape, dtype=np.int64))
+        drawn = philox.uniform(self.seed, stream, self.step, count, np.dtype(dtype.value)).reshape(shape)
+        return drawn.astype(self._element_type(dtype).value)
+
+
+def infer_rows(graph: Graph, inputs: Arrays) -> int | None:
+    """The number of observations, read off the first leaf that has any."""
+    for name, leaf in graph.inputs.items():
+        if leaf.shape and leaf.shape[0] is ROWS and name in inputs:
+            return int(np.asarray(inputs[name]).shape[0])
+    return None
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Arrays,
+    *,
+    rows: int | None = None,
+    seed: int = 0,
+    step: int = 1,
+    dtype: DType | None = None,
+) -> dict[str, NDArray[Any]]:
+    """The outputs of a graph. inputs: an array for each leaf that the outputs need."""
+    count = rows if rows is not None else infer_rows(graph, inputs)
+    interpreter = Interpreter(inputs, rows=count, seed=seed, step=step, dtype=dtype)
+    interpreter.run(graph.live())
+    return {name: interpreter.results[value.id] for name, value in graph.outputs.items()}
+
+
+def trace_nonfinite(graph: Graph, inputs: Arrays, *, seed: int = 0, step: int = 1) -> Value | None:
+    """The first value in topological order that is not finite although all its operands are."""
+    interpreter = Interpreter(inputs, rows=infer_rows(graph, inputs), seed=seed, step=step)
+    for value in reachable(graph.outputs.values()):
+        interpreter.run([value])
+        if not _finite(interpreter.results[value.id]) and all(
+            _finite(interpreter.results[v.id]) for v in value.inputs
+        ):
+            return value
+    return None
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
