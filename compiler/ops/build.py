@@ -15,7 +15,7 @@ TABLE: dict[str, Operation] = {}
 """Every operation by name; filled once by ``table.py`` while the package is imported, constant afterwards."""
 
 
-def _make(g: Graph, name: str, *inputs: Value, **attrs: object) -> Value:
+def _make(g: Graph, name: str, /, *inputs: Value, **attrs: object) -> Value:
     return g.add(TABLE[name], inputs, **attrs)  # type: ignore[arg-type]
 
 

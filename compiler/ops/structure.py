@@ -15,8 +15,8 @@ F64 = DType.float64
 ANY = ((-3.0, 3.0),)
 
 
-def _case(shape: tuple[int, ...], **attrs: Any) -> Case:
-    return Case((TensorType(F64, shape),), tuple(attrs.items()), ANY)
+def _case(of: tuple[int, ...], /, **attrs: Any) -> Case:
+    return Case((TensorType(F64, of),), tuple(attrs.items()), ANY)
 
 
 def concrete(shape: Sequence[Dim], rows: int | None) -> tuple[int, ...]:
