@@ -162,7 +162,7 @@ class _Build(Transformer[Token, Any]):
         return s.Let(c[0], c[1], span=span)
 
     def on_update(self, c: list[Any], span: Span) -> s.Update:
-        return s.Update(c[0], c[1], span=span)
+        return s.Update(c[0], c[2], span=span)
 
     def on_require(self, c: list[Any], span: Span) -> s.Require:
         return s.Require(c[0], c[1], span=span)

@@ -1,0 +1,203 @@
+"""What expressions evaluate to while compiling, and how evaluation fails.
+
+A value is known when compiling (int, float, bool, str, None, list of known values) or is a graph Value. Known
+values fold; as soon as a tensor takes part, graph nodes come out, with broadcasts made explicit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from ...grammar import syntax as s
+from ...grammar.diagnostics import Diagnostic, Label
+from ...grammar.source import NOWHERE, Span
+from .. import ops
+from ..graph import ROWS, DType, Graph, Origin, Shape, TypeRuleError, Value, show_shape
+
+Known = Any
+"""int, float, bool, str, None, ROWS, ``Absent`` or a list of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Exception):  # noqa: N818 - it is not an error of ours but of the program
+    """Carries one diagnostic out of an evaluation."""
+
+    diagnostic: Diagnostic
+
+
+def fail(code: str, message: str, span: Span, text: str = "", **rest: Any) -> NoReturn:
+    raise Failed(Diagnostic(code, message, Label(span, text), **rest))
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """Everything a program can call: definitions by name, and its constants."""
+
+    items: Mapping[str, s.Definition]
+    constants: Mapping[str, Known]
+    lookup: Callable[[str], s.Definition | None]
+
+    def find(self, name: str) -> s.Definition | None:
+        return self.items.get(name) or self.lookup(name)
+
+
+@dataclass(slots=True)
+class Context:
+    """Where an evaluation stands: the graph it emits into, the names it sees, the layer it is in."""
+
+    graph: Graph
+    dtype: DType
+    definitions: Definitions
+    names: dict[str, Known | Value] = field(default_factory=dict)
+    path: str = ""
+    depth: int = 0
+    budget: list[int] = field(default_factory=lambda: [200_000])
+    draws: dict[str, int] = field(default_factory=dict)
+
+    def inside(self, names: dict[str, Any], span: Span, path: str | None = None) -> Context:
+        """The context of a definition's body."""
+        if self.depth >= 60:
+            fail("E0204", "definitions call each other without end", span, "at the 60th level")
+        return Context(
+            self.graph, self.dtype, self.definitions, names, self.path if path is None else path, self.depth + 1,
+            self.budget, self.draws,
+        )  # fmt: skip
+
+    def spend(self, span: Span) -> None:
+        self.budget[0] -= 1
+        if self.budget[0] < 0:
+            fail("E0505", "the program takes too many steps to compile", span)
+
+    def stream(self) -> int:
+        """A random stream of its own for the next draw of this layer."""
+        count = self.draws[self.path] = self.draws.get(self.path, -1) + 1
+        return zlib.crc32(f"{self.path}#{count}".encode()) & 0x7FFFFFFF
+
+    @contextmanager
+    def at(self, span: Span) -> Iterator[None]:
+        """Graph values made inside come from this span; a refused shape rule becomes a diagnostic there."""
+        previous = self.graph.origin
+        self.graph.origin = Origin(span, self.path)
+        try:
+            yield
+        except TypeRuleError as error:
+            fail("E0402", str(error), span, "shapes do not agree")
+        finally:
+            self.graph.origin = previous
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, Value)
+
+
+def describe(value: Any) -> str:
+    """A value's kind in words, for messages."""
+    if isinstance(value, Value):
+        return f"a tensor {show_shape(value.shape)} of {value.dtype.value}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'the text "{value}"'
+    if value is None:
+        return "none"
+    if value is ROWS:
+        return "the number of observations n"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return f"the number {value}"
+
+
+def as_int(value: Any, span: Span, what: str = "a whole number") -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        code = "E0405" if isinstance(value, Value) else "E0303"
+        fail(code, f"{what} is needed here, not {describe(value)}", span)
+    return value
+
+
+def as_bool(value: Any, span: Span) -> bool:
+    if not isinstance(value, bool):
+        code = "E0405" if isinstance(value, Value) else "E0303"
+        fail(code, f"true or false, known when compiling, is needed here, not {describe(value)}", span)
+    return value
+
+
+def as_tensor(ctx: Context, value: Any, span: Span, dtype: DType | None = None) -> Value:
+    """A graph value; a known number becomes a constant of the given (or the program's) dtype."""
+    if isinstance(value, Value):
+        return value
+    if isinstance(value, bool):
+        return ops.constant(ctx.graph, value, dtype or DType.bool)
+    if is_number(value):
+        return ops.constant(ctx.graph, value, dtype or ctx.dtype)
+    if value is ROWS:
+        return ops.cast(ctx.graph, ops.rows(ctx.graph), dtype or ctx.dtype)
+    fail("E0303", f"a tensor or number is needed here, not {describe(value)}", span)
+
+
+def joint_shape(a: Shape, b: Shape) -> Shape | None:
+    """NumPy's broadcasting of two shapes, or None."""
+    result = []
+    for i in range(1, max(len(a), len(b)) + 1):
+        x = a[-i] if i <= len(a) else 1
+        y = b[-i] if i <= len(b) else 1
+        if x != y and 1 not in (x, y):
+            return None
+        result.append(y if x == 1 else x)
+    return tuple(reversed(result))
+
+
+def spread(ctx: Context, x: Value, shape: Shape) -> Value:
+    """Broadcast over leading dimensions, as NumPy aligns them."""
+    offset = len(shape) - len(x.shape)
+    return ops.broadcast(ctx.graph, x, shape, range(offset, len(shape)))
+
+
+def unify(ctx: Context, values: list[Any], span: Span) -> list[Value]:
+    """Tensors of one dtype and one shape from tensors and numbers."""
+    tensors = [v for v in values if isinstance(v, Value)]
+    dtype = _joint_dtype(ctx, tensors, values)
+    ready = [ops.cast(ctx.graph, as_tensor(ctx, v, span, dtype), dtype) for v in values]
+    shape: Shape = ()
+    for value in ready:
+        joint = joint_shape(shape, value.shape)
+        if joint is None:
+            fail(
+                "E0402", f"shapes {show_shape(shape)} and {show_shape(value.shape)} do not broadcast", span,
+                f"{show_shape(shape)} against {show_shape(value.shape)}",
+                help="dimensions must be equal or 1, counted from the last",
+            )  # fmt: skip
+        shape = joint
+    return [spread(ctx, v, shape) for v in ready]
+
+
+def _joint_dtype(ctx: Context, tensors: list[Value], values: list[Any]) -> DType:
+    floats = [t.dtype for t in tensors if t.dtype.is_float]
+    if floats:
+        return DType.float64 if DType.float64 in floats else DType.float32
+    if any(isinstance(v, float) for v in values) or any(v is ROWS for v in values):
+        return ctx.dtype
+    if any(t.dtype is DType.int64 for t in tensors) or any(is_number(v) and not isinstance(v, bool) for v in values):
+        return DType.int64 if tensors else ctx.dtype
+    return DType.bool if tensors else ctx.dtype
+
+
+def shape_of(value: Any, span: Span) -> Shape:
+    """A known list of sizes as a shape."""
+    if not isinstance(value, list):
+        fail("E0303", f"a list of sizes is needed here, not {describe(value)}", span)
+    total = 1
+    for item in value:
+        if item is not ROWS:
+            total *= max(as_int(item, span, "a size"), 0)
+            if item < 0:
+                fail("E0304", f"a size cannot be {item}", span)
+    if total > 2**36:
+        fail("E0505", f"a tensor {show_shape(value)} would have {total:,} elements", span, "too large")
+    return tuple(value)
+
+
+NO_SPAN = NOWHERE
