@@ -1,0 +1,322 @@
+"""Expressions: evaluate what is known, emit graph values for the rest."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...grammar import syntax as s
+from ...grammar.diagnostics import Label
+from ...grammar.source import Span
+from ...grammar.suggest import closest
+from .. import ops
+from ..graph import ROWS, DType, TypeRuleError, Value, show_shape
+from .builtins import BUILTINS, REQUIRED, Builtin, transpose
+from .values import Context, as_bool, as_int, as_tensor, describe, fail, is_number, unify
+
+CONSTANTS: dict[str, Any] = {
+    "true": True, "false": False, "none": None, "pi": math.pi, "inf": math.inf, "all": "all", "n": ROWS,
+}  # fmt: skip
+
+_KNOWN: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": operator.mod,
+    "^": operator.pow, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_GRAPH = {
+    "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "^": "pow", "==": "eq", "!=": "ne", "<": "lt",
+    "<=": "le", "and": "logical_and", "or": "logical_or",
+}  # fmt: skip
+
+
+def evaluate(ctx: Context, e: s.Expr) -> Any:
+    """The value of an expression: known, or a graph Value."""
+    ctx.spend(e.span)
+    match e:
+        case s.Number() | s.String():
+            return e.value
+        case s.Name():
+            return _name(ctx, e)
+        case s.ListOf():
+            return [evaluate(ctx, item) for item in e.items]
+        case s.Unary():
+            return _unary(ctx, e)
+        case s.Binary():
+            return _binary(ctx, e)
+        case s.If():
+            taken = as_bool(evaluate(ctx, e.condition), e.condition.span)
+            return evaluate(ctx, e.then if taken else e.otherwise)
+        case s.Call():
+            return call(ctx, e)
+        case s.Index():
+            return _index(ctx, e)
+        case s.Attribute():
+            return _attribute(ctx, e)
+        case s.Ellipsis_():
+            fail("E0503", "`...` stands only in shape patterns", e.span)
+
+
+def _name(ctx: Context, e: s.Name) -> Any:
+    for table in (ctx.names, ctx.definitions.constants, CONSTANTS):
+        if e.id in table:
+            return table[e.id]
+    known = [*ctx.names, *ctx.definitions.constants, *CONSTANTS]
+    guess = closest(e.id, known)
+    fail("E0201", f"there is no name `{e.id}` here", e.span, "unknown", help=f"did you mean `{guess}`?" if guess else "")
+
+
+def _unary(ctx: Context, e: s.Unary) -> Any:
+    value = evaluate(ctx, e.operand)
+    if e.op == "not":
+        if isinstance(value, Value) and value.dtype is DType.bool:
+            return ops.logical_not(ctx.graph, value)
+        return not as_bool(value, e.operand.span)
+    if is_number(value):
+        return -value
+    with ctx.at(e.span):
+        return ops.neg(ctx.graph, as_tensor(ctx, value, e.span))
+
+
+def _binary(ctx: Context, e: s.Binary) -> Any:
+    left = evaluate(ctx, e.left)
+    if e.op in ("and", "or") and isinstance(left, bool):
+        decided = left if e.op == "or" else not left
+        return left if decided else evaluate(ctx, e.right)
+    right = evaluate(ctx, e.right)
+    if not isinstance(left, Value) and not isinstance(right, Value):
+        return _known(ctx, e, left, right)
+    with ctx.at(e.span):
+        if e.op == "@":
+            return matmul(ctx, as_tensor(ctx, left, e.left.span), as_tensor(ctx, right, e.right.span), e.span)
+        op, operands = e.op, [left, right]
+        if op in (">", ">="):
+            op, operands = "<" + op[1:], [right, left]
+        if op in ("/", "^"):
+            operands = [_floating(ctx, v) for v in operands]
+        a, b = unify(ctx, operands, e.span)
+        return ops.binary(ctx.graph, _GRAPH[op], a, b)
+
+
+def _floating(ctx: Context, value: Any) -> Any:
+    if isinstance(value, Value) and not value.dtype.is_float:
+        return ops.cast(ctx.graph, value, ctx.dtype)
+    return value
+
+
+def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
+    if e.op in ("==", "!="):
+        return (left == right) == (e.op == "==")
+    if e.op == "+" and isinstance(left, list) and isinstance(right, list):
+        return [*left, *right]
+    if ROWS in (left, right) and all(is_number(v) or v is ROWS for v in (left, right)) and e.op in _GRAPH:
+        with ctx.at(e.span):
+            return ops.binary(ctx.graph, _GRAPH[e.op], *unify(ctx, [left, right], e.span))
+    if not is_number(left) or not is_number(right) or e.op not in _KNOWN:
+        fail("E0303", f"`{e.op}` does not take {describe(left)} and {describe(right)}", e.span)
+    if e.op == "^" and (abs(right) > 1000 or abs(left) > 1e100):
+        fail("E0304", f"{left} ^ {right} is out of range", e.span)
+    if e.op == "/" and isinstance(left, int) and isinstance(right, int) and right and left % right == 0:
+        return left // right
+    try:
+        result = _KNOWN[e.op](left, right)
+    except ZeroDivisionError:
+        fail("E0304", "division by zero", e.span)
+    except OverflowError:
+        fail("E0304", "the result is too large", e.span)
+    if isinstance(result, complex) or (isinstance(result, int) and abs(result) > 2**62):
+        fail("E0304", f"the result of `{e.op}` is out of range", e.span)
+    return result
+
+
+def matmul(ctx: Context, x: Value, y: Value, span: Span) -> Value:
+    """torch.matmul: the last dimension of x against the last but one of y, leading dimensions of both as batch."""
+    p, q = len(x.shape), len(y.shape)
+    if p == 0 or q == 0:
+        fail("E0402", "`@` needs tensors, not single numbers", span, f"{show_shape(x.shape)} @ {show_shape(y.shape)}")
+    inner = q - 2 if q > 1 else 0
+    batch = [(i, i) for i in range(q - 2)] if p > 2 and q > 2 else []
+    agrees = x.shape[-1] == y.shape[inner] and all(x.shape[i] == y.shape[j] for i, j in batch)
+    if not agrees or (p > 2 and q > 2 and p != q):
+        fail(
+            "E0402", "the inner dimensions of a matrix product differ", span,
+            f"{show_shape(x.shape)} @ {show_shape(y.shape)}",
+        )  # fmt: skip
+    return ops.contract(ctx.graph, x, y, [(p - 1, inner)], batch)
+
+
+def _attribute(ctx: Context, e: s.Attribute) -> Any:
+    value = evaluate(ctx, e.base)
+    if e.name == "T" and isinstance(value, Value) and len(value.shape) >= 2:
+        with ctx.at(e.span):
+            return transpose(ctx, e.span, value, -2, -1)
+    if e.name == "shape" and isinstance(value, Value):
+        return list(value.shape)
+    if e.name == "rank" and isinstance(value, Value):
+        return len(value.shape)
+    fail("E0201", f"{describe(value)} has no `.{e.name}`", e.span, help="`.T`, `.shape` and `.rank` exist")
+
+
+def _index(ctx: Context, e: s.Index) -> Any:
+    base = evaluate(ctx, e.base)
+    if isinstance(base, list):
+        if len(e.items) != 1 or isinstance(e.items[0], s.Slice):
+            if len(e.items) == 1 and isinstance(e.items[0], s.Slice):
+                parts = [None if p is None else as_int(evaluate(ctx, p), p.span) for p in (e.items[0].start, e.items[0].stop, e.items[0].step)]
+                return base[slice(*parts)]
+            fail("E0303", "a list takes one index", e.span)
+        at = as_int(evaluate(ctx, e.items[0]), e.items[0].span)
+        if not -len(base) <= at < len(base):
+            fail("E0407", f"index {at} leaves a list of {len(base)}", e.span)
+        return base[at]
+    with ctx.at(e.span):
+        return _index_tensor(ctx, e, as_tensor(ctx, base, e.base.span))
+
+
+def _index_tensor(ctx: Context, e: s.Index, x: Value) -> Value:
+    items = list(e.items)
+    dots = [i for i, item in enumerate(items) if isinstance(item, s.Ellipsis_)]
+    if dots:
+        whole: list[s.Expr | s.Slice] = [s.Slice(None, None, None)] * (len(x.shape) - len(items) + 1)
+        items[dots[0] : dots[0] + 1] = whole
+    if len(items) > len(x.shape):
+        fail("E0407", f"{len(items)} indices for {show_shape(x.shape)}", e.span)
+    starts, stops, steps, dropped = [0] * len(x.shape), list(x.shape), [1] * len(x.shape), set()
+    for dim, item in enumerate(items):
+        extent = x.shape[dim]
+        if isinstance(item, s.Slice):
+            if item.start is None and item.stop is None and item.step is None:
+                continue
+            if not isinstance(extent, int):
+                fail("E0407", "the observations cannot be sliced", e.span)
+            parts = [None if p is None else as_int(evaluate(ctx, p), p.span) for p in (item.start, item.stop, item.step)]
+            if parts[2] is not None and parts[2] < 1:
+                fail("E0304", "a step must be positive", e.span)
+            start, stop, step = slice(*parts).indices(extent)
+            starts[dim], stops[dim], steps[dim] = start, max(stop, start), step
+        else:
+            at = as_int(evaluate(ctx, item), item.span)
+            if not isinstance(extent, int) or not -extent <= at < extent:
+                fail("E0407", f"index {at} leaves dimension {dim} of {show_shape(x.shape)}", item.span)
+            starts[dim], stops[dim] = at % extent, at % extent + 1
+            dropped.add(dim)
+    part = x
+    if (starts, stops, steps) != ([0] * len(x.shape), list(x.shape), [1] * len(x.shape)):
+        part = ops.slice(ctx.graph, x, starts, tuple(stops), steps)
+    return ops.reshape(ctx.graph, part, tuple(d for i, d in enumerate(part.shape) if i not in dropped))
+
+
+# calls
+
+
+def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
+    """A call of a built-in or a ``fn``; ``first`` are values put before the written arguments (a stage's input)."""
+    name = e.function.id
+    definition = ctx.definitions.find(name)
+    if definition is None and name in BUILTINS:
+        return _call_builtin(ctx, e, BUILTINS[name], first)
+    if definition is None:
+        guess = closest(name, [*BUILTINS, *ctx.definitions.items])
+        fail("E0202", f"there is no function `{name}`", e.function.span, "unknown", help=f"did you mean `{guess}`?" if guess else "")
+    if definition.kind not in ("fn", "init", "schedule"):
+        fail("E0503", f"the {definition.kind} `{name}` cannot be called in an expression", e.function.span)
+    names = bind(ctx, definition, e.arguments, e.span, first)
+    if definition.kind in ("init", "schedule"):
+        names = {k: v for k, v in ctx.names.items() if k in IMPLICIT} | names
+    return run_body(ctx.inside(names, e.span), definition)
+
+
+IMPLICIT = ("shape", "step", "epoch", "steps", "epochs", "steps_per_epoch")
+
+
+def run_body(ctx: Context, definition: s.Definition) -> Any:
+    """The statements of a ``fn``, up to its return."""
+    for statement in definition.body:
+        match statement:
+            case s.Let():
+                ctx.names[statement.name.id] = evaluate(ctx, statement.value)
+            case s.Require():
+                check_requirement(ctx, statement)
+            case s.Return():
+                return evaluate(ctx, statement.value)
+            case _:
+                fail("E0503", f"this statement cannot stand in a {definition.kind}", statement.span)
+    fail("E0504", f"`{definition.name.id}` returns nothing", definition.name.span)
+
+
+def check_requirement(ctx: Context, statement: s.Require) -> None:
+    if not as_bool(evaluate(ctx, statement.condition), statement.condition.span):
+        fail("E0305", str(evaluate(ctx, statement.message)), statement.condition.span, "does not hold")
+
+
+def bind(
+    ctx: Context, definition: s.Definition, arguments: Sequence[s.Argument], span: Span, first: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """Arguments to parameters; defaults are evaluated in the definition's own scope. Inferred ones may be absent."""
+    positional = [p for p in definition.parameters if not p.keyword_only]
+    given: list[tuple[Any, Span]] = [(v, span) for v in first]
+    given += [(evaluate(ctx, a.value), a.span) for a in arguments if a.name is None]
+    required = [p for p in positional if p.default is None]
+    if len(given) < len(required):
+        positional = [p for p in positional if not p.inferred]
+    name = definition.name.id
+    if len(given) > len(positional):
+        fail(
+            "E0301", f"`{name}` takes at most {len(positional)} arguments by position, not {len(given)}",
+            given[len(positional)][1], "one too many", secondary=(Label(definition.name.span, "defined here"),),
+        )  # fmt: skip
+    names = {p.name.id: v for p, (v, _) in zip(positional, given, strict=False)}
+    known = {p.name.id: p for p in definition.parameters}
+    for argument in arguments:
+        if argument.name is None:
+            continue
+        if argument.name not in known:
+            guess = closest(argument.name, known)
+            fail("E0302", f"`{name}` has no argument `{argument.name}`", argument.span, "unknown",
+                 help=f"did you mean `{guess}`?" if guess else "it takes " + ", ".join(known))  # fmt: skip
+        if argument.name in names:
+            fail("E0301", f"`{argument.name}` is given twice", argument.span)
+        names[argument.name] = evaluate(ctx, argument.value)
+    return _defaults(ctx, definition, names, span)
+
+
+def _defaults(ctx: Context, definition: s.Definition, names: dict[str, Any], span: Span) -> dict[str, Any]:
+    for parameter in definition.parameters:
+        key = parameter.name.id
+        if key in names:
+            continue
+        if parameter.default is not None:
+            names[key] = evaluate(ctx.inside(dict(names), span), parameter.default)
+        elif not parameter.inferred:
+            fail(
+                "E0301", f"`{definition.name.id}` needs `{key}`", span, f"`{key}` is missing",
+                secondary=(Label(parameter.span, "declared here"),),
+            )  # fmt: skip
+    return names
+
+
+def _call_builtin(ctx: Context, e: s.Call, builtin: Builtin, first: Sequence[Any]) -> Any:
+    positional = [*first, *(evaluate(ctx, a.value) for a in e.arguments if a.name is None)]
+    names = [p for p, _ in builtin.parameters]
+    if builtin.variadic:
+        positional = [positional]
+    if len(positional) > len(names):
+        fail("E0301", f"`{e.function.id}` takes {len(names)} arguments, not {len(positional)}", e.span)
+    values: dict[str, Any] = dict(zip(names, positional, strict=False))
+    for argument in e.arguments:
+        if argument.name is not None:
+            if argument.name not in names or argument.name in values:
+                fail("E0302", f"`{e.function.id}` has no argument `{argument.name}` left", argument.span, help="it takes " + ", ".join(names))
+            values[argument.name] = evaluate(ctx, argument.value)
+    for name, default in builtin.parameters:
+        if name not in values and default is REQUIRED:
+            fail("E0301", f"`{e.function.id}` needs `{name}`", e.span, f"`{name}` is missing")
+        values.setdefault(name, default)
+    with ctx.at(e.span):
+        try:
+            return builtin.run(ctx, e.span, **values)
+        except TypeRuleError as error:
+            fail("E0402", str(error), e.span, "shapes do not agree")
+
+
+Names = Mapping[str, Any]

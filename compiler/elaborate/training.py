@@ -1,0 +1,317 @@
+"""A ``train`` block to a plan: loss, optimizer, metrics and settings, with functions that emit their graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...grammar import syntax as s
+from ...grammar.diagnostics import Diagnostic, Label
+from ...grammar.source import Span
+from ...grammar.suggest import closest
+from .. import ops
+from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
+from .expressions import IMPLICIT, bind, call, check_requirement, evaluate
+from .network import Network
+from .values import Context, Definitions, Failed, as_bool, as_int, as_tensor, describe, fail, is_number, spread
+
+SETTINGS = (
+    "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """One optimizer state of one parameter."""
+
+    leaf: str
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    value: Any
+
+    def initial(self, graph: Graph) -> Value:
+        return ops.full(graph, self.value, self.dtype, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    name: str
+    definition: s.Definition
+    definitions: Definitions
+    dtype: DType
+    span: Span
+
+    def totals(self, graph: Graph, output: Value, target: Value) -> dict[str, Value]:
+        """What is summed over batches, as float64 scalars."""
+        ctx = self._context(graph, {"input": output, "target": target})
+        found = {}
+        for statement in self.definition.body:
+            if isinstance(statement, s.Let):
+                ctx.names[statement.name.id] = evaluate(ctx, statement.value)
+            elif isinstance(statement, s.Total):
+                value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span)
+                if value.shape:
+                    fail("E0402", f"a total is a single number, not {show_shape(value.shape)}", statement.span)
+                found[statement.name.id] = ops.cast(graph, value, DType.float64)
+        return found
+
+    def finish(self, graph: Graph, totals: Mapping[str, Value]) -> Value:
+        ctx = self._context(graph, dict(totals))
+        for statement in self.definition.body:
+            if isinstance(statement, s.Return):
+                return ops.cast(graph, as_tensor(ctx, evaluate(ctx, statement.value), statement.span), DType.float64)
+        fail("E0504", f"the metric `{self.name}` returns nothing", self.definition.name.span)
+
+    def _context(self, graph: Graph, names: dict[str, Any]) -> Context:
+        return Context(graph, self.dtype, self.definitions, names, path="metric")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """The settings of a run. batch None: all rows. Exactly one of epochs and steps is set."""
+
+    definitions: Definitions
+    dtype: DType
+    loss_call: s.Call
+    optimizer_call: s.Call | None
+    batch: int | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    seed: int = 0
+    log_every: int = 1
+    shuffle: bool = True
+    patience: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    metrics: tuple[Metric, ...] = ()
+    span: Span | None = None
+
+    def loss(self, graph: Graph, output: Value, target: Value) -> Value:
+        """The loss of an output against a target; raises Failed with E0404 when they do not fit."""
+        ctx = Context(graph, self.dtype, self.definitions, path="loss")
+        try:
+            value = call(ctx, self.loss_call, [output, target])
+        except Failed as failure:
+            d = failure.diagnostic
+            if d.code not in ("E0402", "E0401", "E0305", "E0406", "E0407"):
+                raise
+            raise Failed(self._unfit(output.type, target.type, d)) from None
+        return as_tensor(ctx, value, self.loss_call.span)
+
+    def _unfit(self, output: TensorType, target: TensorType, cause: Diagnostic) -> Diagnostic:
+        return Diagnostic(
+            "E0404",
+            f"the target {show_shape(target.shape)} does not fit the output {show_shape(output.shape)} "
+            f"in {self.loss_call.function.id}",
+            Label(self.loss_call.span, f"output {output}, target {target}"),
+            (Label(cause.primary.span, cause.message),) if cause.primary.span.source.text else (),
+            help="make the last layer as wide as the target, or choose a loss for this kind of target",
+        )
+
+    def target_type(self, output: TensorType) -> TensorType:
+        """What the loss takes when no data tell: the output's own type, else class indices."""
+        shape = (output.shape[0], *output.shape[2:])
+        for candidate in (output, TensorType(DType.int64, shape)):
+            try:
+                graph = Graph("target")
+                self.loss(
+                    graph,
+                    ops.input(graph, "output", output.dtype, output.shape),
+                    ops.input(graph, "target", candidate.dtype, candidate.shape),
+                )
+            except Failed as failure:
+                last = failure
+            else:
+                return candidate
+        raise last
+
+    # optimizer
+
+    def _optimizer(self, ctx: Context) -> tuple[s.Definition, dict[str, Any], s.Call]:
+        if self.optimizer_call is None:
+            fail("E0507", "the train block names no optimizer", self.loss_call.span, help="add `optimizer = adam()`")
+        name = self.optimizer_call.function
+        definition = ctx.definitions.find(name.id)
+        if definition is None or definition.kind != "optimizer":
+            fail("E0202", f"there is no optimizer `{name.id}`", name.span, "unknown")
+        return definition, bind(ctx, definition, self.optimizer_call.arguments, self.optimizer_call.span), self.optimizer_call
+
+    def _context(self, graph: Graph) -> Context:
+        ctx = Context(graph, self.dtype, self.definitions, path="optimizer")
+        for name in IMPLICIT[1:]:
+            ctx.names[name] = ops.cast(graph, ops.input(graph, f"scalar.{name}", DType.int64, ()), self.dtype)
+        return ctx
+
+    def states(self, network: Network) -> tuple[StateSpec, ...]:
+        """The optimizer's states for every parameter; those that nothing reads are left out."""
+        if self.optimizer_call is None:
+            return ()
+        graph = Graph("states")
+        grads = {p.path: ops.input(graph, f"gradient.{p.path}", p.dtype, p.shape) for p in network.parameters}
+        _, states = self._update(graph, network, grads)
+        return states
+
+    def update(self, graph: Graph, network: Network, gradients: Mapping[str, Value]) -> dict[str, Value]:
+        """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path."""
+        return self._update(graph, network, self._clipped(graph, gradients))[0]
+
+    def _clipped(self, graph: Graph, gradients: Mapping[str, Value]) -> Mapping[str, Value]:
+        if self.clip_value is not None:
+            limit = self.clip_value
+            return {
+                p: ops.binary(graph, "maximum", ops.binary(graph, "minimum", v, ops.full_like(graph, v, limit)), ops.full_like(graph, v, -limit))
+                for p, v in gradients.items()
+            }
+        if self.clip_norm is None:
+            return gradients
+        total: Value | None = None
+        for value in gradients.values():
+            part = ops.sum(graph, ops.mul(graph, value, value), range(len(value.shape)))
+            total = part if total is None else ops.add(graph, total, part)
+        assert total is not None
+        norm = ops.add(graph, ops.sqrt(graph, total), ops.constant(graph, 1e-6, total.dtype))
+        one = ops.constant(graph, 1.0, total.dtype)
+        scale = ops.binary(graph, "minimum", one, ops.div(graph, ops.constant(graph, self.clip_norm, total.dtype), norm))
+        return {p: ops.mul(graph, v, ops.broadcast(graph, scale, v.shape, ())) for p, v in gradients.items()}
+
+    def _update(
+        self, graph: Graph, network: Network, gradients: Mapping[str, Value]
+    ) -> tuple[dict[str, Value], tuple[StateSpec, ...]]:
+        ctx = self._context(graph)
+        definition, arguments, written = self._optimizer(ctx)
+        outputs: dict[str, Value] = {}
+        specs: list[StateSpec] = []
+        for parameter in network.parameters:
+            leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
+            names = dict(arguments) | {n: ctx.names[n] for n in IMPLICIT[1:]}
+            names |= {"param": leaf, "grad": gradients[parameter.path]}
+            inner = ctx.inside(names, written.span, f"optimizer.{parameter.path}")
+            self._one(inner, definition, parameter.path, leaf, outputs, specs)
+        return outputs, tuple(specs)
+
+    def _one(
+        self, ctx: Context, definition: s.Definition, path: str, leaf: Value, outputs: dict[str, Value], specs: list[StateSpec]
+    ) -> None:
+        graph, states, updated = ctx.graph, {}, {}
+        for statement in definition.body:
+            match statement:
+                case s.State():
+                    value = evaluate(ctx, statement.init)
+                    if not is_number(value):
+                        fail("E0405", f"a state begins with a known number, not {describe(value)}", statement.span)
+                    name = statement.name.id
+                    state = f"state.{path}.{name}"
+                    states[name] = StateSpec(state, path, name, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
+                    ctx.names[name] = ops.input(graph, state, leaf.dtype, leaf.shape)
+                case s.Let():
+                    ctx.names[statement.name.id] = evaluate(ctx, statement.value)
+                case s.Require():
+                    check_requirement(ctx, statement)
+                case s.Update():
+                    value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span, leaf.dtype)
+                    with ctx.at(statement.span):
+                        ready = spread(ctx, ops.cast(graph, value, leaf.dtype), leaf.shape)
+                    ctx.names[statement.name.id] = updated[statement.name.id] = ready
+                case _:
+                    fail("E0503", "this statement cannot stand in an optimizer", statement.span)
+        for name, spec in states.items():
+            initial = graph.inputs.get(spec.leaf)
+            if updated.get(name) in (None, initial):
+                graph.inputs.pop(spec.leaf, None)
+                continue
+            specs.append(spec)
+            outputs[spec.leaf] = updated[name]
+        outputs[f"param.{path}"] = updated.get("param", leaf)
+
+
+def plan(block: s.Settings, definitions: Definitions, dtype: DType) -> TrainPlan:
+    """The plan of a ``train`` block; raises Failed."""
+    entries: dict[str, s.Let] = {}
+    for entry in block.entries:
+        name = entry.name.id
+        if name in entries:
+            fail("E0203", f"`{name}` is set twice", entry.name.span, secondary=(Label(entries[name].name.span, "first here"),))
+        if name not in SETTINGS:
+            guess = closest(name, SETTINGS)
+            fail("E0506", f"`train` has no setting `{name}`", entry.name.span, "unknown",
+                 help=f"did you mean `{guess}`?" if guess else "it has " + ", ".join(SETTINGS))  # fmt: skip
+        entries[name] = entry
+    if "loss" not in entries:
+        fail("E0507", "the train block names no loss", block.span, help="add `loss = mse_loss()`")
+    result = TrainPlan(
+        definitions, dtype, _call(definitions, entries["loss"].value, "fn"),
+        _call(definitions, entries["optimizer"].value, "optimizer") if "optimizer" in entries else None, span=block.span,
+    )  # fmt: skip
+    ctx = Context(Graph("settings"), dtype, definitions)
+    for name, entry in entries.items():
+        if name not in ("loss", "optimizer"):
+            result = _set(result, ctx, name, entry.value)
+    if result.epochs is None and result.steps is None:
+        result = replace(result, epochs=10)
+    return result
+
+
+def _call(definitions: Definitions, e: s.Expr, kind: str) -> s.Call:
+    written = e if isinstance(e, s.Call) else s.Call(e, (), span=e.span) if isinstance(e, s.Name) else None
+    if written is None:
+        fail("E0303", f"a {'loss' if kind == 'fn' else kind} with its arguments is needed here", e.span)
+    definition = definitions.find(written.function.id)
+    if definition is None or definition.kind != kind:
+        word = "loss" if kind == "fn" else kind
+        guess = closest(written.function.id, [k for k, v in definitions.items.items() if v.kind == kind])
+        fail("E0202", f"there is no {word} `{written.function.id}`", written.function.span, "unknown",
+             help=f"did you mean `{guess}`?" if guess else "")  # fmt: skip
+    return written
+
+
+def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
+    if name == "batch" and isinstance(e, s.Name) and e.id == "full":
+        return plan
+    if name == "metrics":
+        return replace(plan, metrics=_metrics(plan, e))
+    if name == "stop":
+        if not isinstance(e, s.Call) or e.function.id != "early_stop" or len(e.arguments) != 1:
+            fail("E0303", "`stop` takes `early_stop(patience = 10)`", e.span)
+        return replace(plan, patience=_positive(evaluate(ctx, e.arguments[0].value), e.span))
+    if name == "clip" and isinstance(e, s.Call) and e.function.id in ("clip_norm", "clip_value") and e.arguments:
+        limit = evaluate(ctx, e.arguments[0].value)
+        return replace(plan, **{e.function.id: _limit(limit, e.span)})
+    value = evaluate(ctx, e)
+    if name == "clip":
+        return replace(plan, clip_norm=_limit(value, e.span))
+    if name == "shuffle":
+        return replace(plan, shuffle=as_bool(value, e.span))
+    if name == "seed":
+        return replace(plan, seed=as_int(value, e.span))
+    return replace(plan, **{name: _positive(value, e.span)})  # type: ignore[arg-type]
+
+
+def _limit(value: Any, span: Span) -> float:
+    if not is_number(value) or not value > 0:
+        fail("E0304", f"a positive number is needed here, not {describe(value)}", span)
+    return float(value)
+
+
+def _positive(value: Any, span: Span) -> int:
+    number = as_int(value, span)
+    if not 1 <= number <= 2**40:
+        fail("E0304", f"{number} is out of range: at least 1 is needed", span)
+    return number
+
+
+def _metrics(plan: TrainPlan, e: s.Expr) -> tuple[Metric, ...]:
+    items = e.items if isinstance(e, s.ListOf) else (e,)
+    found = []
+    for item in items:
+        name = item.id if isinstance(item, s.Name) else item.span.text
+        definition = plan.definitions.find(name)
+        if definition is None or definition.kind != "metric":
+            fail("E0202", f"there is no metric `{name}`", item.span, "unknown")
+        found.append(Metric(name, definition, plan.definitions, plan.dtype, item.span))
+    return tuple(found)
+
+
+__all__ = ["ROWS", "Metric", "StateSpec", "TrainPlan", "plan"]
