@@ -159,6 +159,9 @@ def _attribute(ctx: Context, e: s.Attribute) -> Any:
 
 def _index(ctx: Context, e: s.Index) -> Any:
     base = evaluate(ctx, e.base)
+    select = ctx.names.get("select")
+    if callable(select) and not isinstance(base, (Value, list)):
+        return select(ctx, base, list(e.items), e.span)
     if isinstance(base, list):
         if len(e.items) != 1 or isinstance(e.items[0], s.Slice):
             if len(e.items) == 1 and isinstance(e.items[0], s.Slice):
@@ -212,6 +215,9 @@ def _index_tensor(ctx: Context, e: s.Index, x: Value) -> Value:
 def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
     """A call of a built-in or a ``fn``; ``first`` are values put before the written arguments (a stage's input)."""
     name = e.function.id
+    host = ctx.names.get(name)
+    if isinstance(host, Builtin):
+        return _call_builtin(ctx, e, host, first)
     definition = ctx.definitions.find(name)
     if definition is None and name in BUILTINS:
         return _call_builtin(ctx, e, BUILTINS[name], first)
