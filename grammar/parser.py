@@ -22,6 +22,7 @@ from .source import Source, Span
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 100
 MAX_ERRORS = 20
+_GOES_ON = {"EQUAL", "PLUS", "MINUS", "PRODUCT", "POWER", "COMMA", "THEN", "ELSE", "IF", "OR", "AND", "NOT", "COMPARE"}
 _OPEN, _CLOSE = {"LPAR", "LSQB"}, {"RPAR", "RSQB"}
 
 
@@ -32,6 +33,7 @@ class _DropNewlines:
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         depth = total = 0
+        previous = ""
         for token in stream:
             total += (token.type in _OPEN or token.type == "LBRACE") - (token.type in _CLOSE or token.type == "RBRACE")
             if total > MAX_DEPTH:
@@ -40,10 +42,11 @@ class _DropNewlines:
                 depth += 1
             elif token.type in _CLOSE:
                 depth = max(depth - 1, 0)
-            elif token.type in ("LBRACE", "RBRACE"):
-                depth = 0
-            if token.type != "_SEP" or depth == 0:
+            if token.type != "_SEP" or (depth == 0 and previous not in _GOES_ON):
+                previous = token.type
                 yield token
+            elif depth and ";" in "".join(line.split("#")[0] for line in token.split("\n")):
+                yield Token.new_borrow_pos("_SEMI", ";", token)
 
 
 def cache_directory() -> Path:
