@@ -342,22 +342,18 @@ class Kernel:
 class Schedule:
     """How a kernel is run: data, chosen by the cost model, obeyed by every backend.
 
-    lanes: the axis whose neighbours share a vector (a
-    parallel axis, or a reduction's) and the vector width in elements. vectors: how many such vectors make a tile.
-    unroll: axis name -> points of the register tile. split: the parallel axis divided over threads, None when a
-    second thread would not pay.
+    lanes: the axes whose neighbours share a vector of ``width`` elements, at most one in any expression.
+    vectors: how many such vectors of the parallel lanes axis make a tile. unroll: parallel axis -> points of the
+    register tile. Neither changes the order in which one element is computed.
     """
 
-    lanes: str | None = None
+    lanes: frozenset[str] = frozenset()
     width: int = 1
     vectors: int = 1
     unroll: tuple[tuple[str, int], ...] = ()
-    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
     kernel: Kernel
     schedule: Schedule
-    flops: float = 0.0
-    bytes: float = 0.0
