@@ -40,6 +40,10 @@ def choose_orders(graph: Graph) -> dict[str, tuple[int, ...]]:
         orders[name] = tuple(range(rank))
         if rank == 2 and any(_transposed(leaf, reader, readers) for reader in readers.get(leaf.id, [])):
             orders[name] = (1, 0)
+    for name, leaf in graph.inputs.items():
+        if name.startswith("state."):
+            parameter = "param." + name.removeprefix("state.").rsplit(".", 1)[0]
+            orders[name] = orders.get(parameter, tuple(range(len(leaf.shape))))
     return orders
 
 
@@ -145,9 +149,15 @@ class _Lowering:
             cost[value.id] = (0 if name in FREE else COSTS.get(name, 1)) + sum(cost[v.id] for v in value.inputs)
             heavy[value.id] = name in HEAVY or any(heavy[v.id] for v in value.inputs)
             if self._needs_buffer(value, cost[value.id], heavy[value.id]):
-                shape = value.shape
-                self.buffers[value.id] = Buffer(f"v{value.id}", value.dtype, shape, tuple(range(len(shape))), Space.work)
+                order = self._like_parameters(value)
+                self.buffers[value.id] = Buffer(f"v{value.id}", value.dtype, value.shape, order, Space.work)
                 cost[value.id], heavy[value.id] = 0, False
+
+    def _like_parameters(self, value: Value) -> tuple[int, ...]:
+        """The order of the parameters of that shape: gradients lie as what they update."""
+        plain = tuple(range(len(value.shape)))
+        found = [self.orders.get(n, plain) for n, v in self.graph.inputs.items() if v.shape == value.shape]
+        return found[0] if found and ROWS not in value.shape else plain
 
     def _needs_buffer(self, value: Value, cost: int, heavy: bool) -> bool:
         readers = self.readers.get(value.id, [])

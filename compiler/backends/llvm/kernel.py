@@ -1,0 +1,556 @@
+"""Kernels to LLVM functions: one mechanism for every loop nest.
+
+In: ``Scheduled`` kernels. Out: the text of a function ``void @k(ptr buffer..., i64 rows, i64 step, i64 seed)``. Every
+expression is emitted at the outermost loop level where its axes are known; each level has a list of instructions and
+a memo of what it holds already. The points of a register tile are evaluated one by one: what they share is found in
+the memo, so a load is made once a tile, and a reduction runs one loop with an accumulator for each of its points.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ...graph import ROWS, DType
+from ...loops.ir import (
+    Affine,
+    Apply,
+    Axis,
+    Buffer,
+    Combine,
+    Condition,
+    Constant,
+    Expr,
+    FloorDiv,
+    Guarded,
+    Kernel,
+    Load,
+    Position,
+    Random,
+    Reduction,
+    Scalar,
+    Scheduled,
+    Store,
+)
+from .module import Module
+from .scalars import ROWS as SCALARS
+from .scalars import Operand, mangled, type_text
+
+Point = tuple[tuple[Axis, int], ...]
+
+
+@dataclass(slots=True)
+class _Scope:
+    """A loop level: what it runs over, its instructions so far, the block it is in, what it has computed."""
+
+    axis: Axis | None
+    label: str
+    lines: list[str] = field(default_factory=list)
+    memo: dict[object, Operand] = field(default_factory=dict)
+
+
+class KernelWriter:
+    """Writes one kernel; also the ``Writer`` that the rows of the scalar table emit into."""
+
+    def __init__(self, module: Module, scheduled: Scheduled) -> None:
+        self.module = module
+        self.kernel: Kernel = scheduled.kernel
+        self.plan = scheduled.schedule
+        self.names = itertools.count()
+        self.scopes = [_Scope(None, "entry")]
+        self.level = 0
+        self.values: dict[Axis, str] = {}
+        self.depth: dict[Axis, int] = {}
+        self.lane_axis: Axis | None = None
+        self.tile_points: dict[Axis, int] = {}
+        self.buffers: dict[Buffer, str] = {}
+
+    # Writer
+
+    def emit(self, text: str) -> str:
+        name = f"%t{next(self.names)}"
+        self.scopes[self.level].lines.append(f"  {name} = {text}")
+        return name
+
+    def literal(self, value: float | int | bool, dtype: DType, lanes: int) -> str:
+        return self.module.literal(value, dtype, lanes)
+
+    def function(self, name: str, dtype: DType, lanes: int) -> str:
+        return self.module.helper(name, dtype, lanes)
+
+    # the function
+
+    def write(self, symbol: str) -> tuple[str, tuple[Buffer, ...]]:
+        """The function's text and the buffers it takes, in order."""
+        self._loops(list(self.kernel.axes), ())
+        scope = self.scopes[0]
+        parameters = [f"ptr {name}" for name in self.buffers.values()]
+        head = f"define internal void {symbol}({', '.join([*parameters, 'i64 %rows', 'i64 %step', 'i64 %seed'])}) {{"
+        return "\n".join([head, "entry:", *scope.lines, "  ret void", "}"]), tuple(self.buffers)
+
+    def _loops(self, axes: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
+        if not axes:
+            self._stores(tile)
+            return
+        axis, rest = axes[0], axes[1:]
+        if axis.name in self.plan.lanes:
+            self._lane_tiles(axis, rest, tile)
+            return
+        points = dict(self.plan.unroll).get(axis.name, 1)
+        if points == 1:
+            self._loop(axis, "0", self._extent(axis), 1, lambda: self._loops(rest, tile))
+            return
+        extent = self._extent(axis)
+        if isinstance(axis.extent, int) and axis.extent % points == 0:
+            self._loop(axis, "0", extent, points, lambda: self._loops(rest, (*tile, (axis, points))))
+            return
+        whole = self.emit(f"udiv i64 {extent}, {points}")
+        end = self.emit(f"mul i64 {whole}, {points}")
+        self._loop(axis, "0", end, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True)
+        self._loop(axis, end, extent, 1, lambda: self._loops(rest, tile), maybe_empty=True)
+
+    def _lane_tiles(self, axis: Axis, rest: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
+        """The lanes axis: whole tiles in a loop, then a narrower tile for what is left over."""
+        assert isinstance(axis.extent, int)
+        width = self.plan.width
+        vectors = -(-axis.extent // width)
+        whole = axis.extent // (width * self.plan.vectors)
+        self.lane_axis = axis
+        if whole:
+            step = width * self.plan.vectors
+            inner = (*tile, (axis, self.plan.vectors))
+            self._loop(axis, "0", str(whole * step), step, lambda: self._loops(rest, inner))
+        left = vectors - whole * self.plan.vectors
+        if left:
+            self._fixed(axis, whole * self.plan.vectors * width, lambda: self._loops(rest, (*tile, (axis, left))))
+        self.lane_axis = None
+
+    def _fixed(self, axis: Axis, value: int, body: object) -> None:
+        """A level whose axis has a known value: a loop of one turn without the loop."""
+        self.values[axis] = str(value)
+        self._push(axis, f"b{next(self.names)}")
+        body()  # type: ignore[operator]
+        scope = self._pop()
+        outer = self.scopes[self.level]
+        outer.lines += [f"  br label %{scope.label.split('|')[0]}", f"{scope.label.split('|')[0]}:", *scope.lines]
+        outer.label = scope.label.split("|")[-1]
+
+    def _extent(self, axis: Axis) -> str:
+        return "%rows" if axis.extent is ROWS else str(axis.extent)
+
+    def _push(self, axis: Axis, label: str) -> None:
+        self.scopes.append(_Scope(axis, label))
+        self.level = len(self.scopes) - 1
+        self.depth[axis] = self.level
+
+    def _pop(self) -> _Scope:
+        scope = self.scopes.pop()
+        self.level = len(self.scopes) - 1
+        return scope
+
+    def _loop(self, axis: Axis, start: str, end: str, step: int, body: object, *, maybe_empty: bool = False) -> None:
+        n = next(self.names)
+        counter = f"%x{n}"
+        if not maybe_empty and start == "0" and end == str(step):
+            self._fixed(axis, 0, body)
+            return
+        self.values[axis] = counter
+        self._push(axis, f"head{n}")
+        body()  # type: ignore[operator]
+        scope = self._pop()
+        outer = self.scopes[self.level]
+        if maybe_empty:
+            test = self.emit(f"icmp ult i64 {start}, {end}")
+            outer.lines.append(f"  br i1 {test}, label %pre{n}, label %exit{n}")
+        else:
+            outer.lines.append(f"  br label %pre{n}")
+        latch = scope.label
+        outer.lines += [
+            f"pre{n}:", f"  br label %head{n}", f"head{n}:",
+            f"  {counter} = phi i64 [ {start}, %pre{n} ], [ {counter}.next, %{latch} ]",
+            *scope.lines,
+            f"  {counter}.next = add nuw nsw i64 {counter}, {step}",
+            f"  %again{n} = icmp ult i64 {counter}.next, {end}",
+            f"  br i1 %again{n}, label %head{n}, label %exit{n}",
+            f"exit{n}:",
+        ]  # fmt: skip
+        outer.label = f"exit{n}"
+
+    def _stores(self, tile: tuple[tuple[Axis, int], ...]) -> None:
+        self.tile_points = dict(tile)
+        points = list(_points(tile))
+        for store in self.kernel.stores:
+            values = [self._value(store.value, point) for point in points]
+            for point, value in zip(points, values, strict=True):
+                self._store(store, point, value)
+
+    # expressions
+
+    def _value(self, e: Expr, point: Point) -> Operand:
+        """The value of an expression at a point of the tile, from the memo or emitted at its level."""
+        mine = tuple((a, i) for a, i in point if a in e.free)
+        level = max((self.depth[a] for a in e.free), default=0)
+        key = (e, mine)
+        found = self.scopes[level].memo.get(key)
+        if found is not None:
+            return found
+        before, self.level = self.level, level
+        value = self._emit(e, point)
+        self.level = before
+        self.scopes[level].memo.setdefault(key, value)
+        return self.scopes[level].memo[key]
+
+    def _lanes(self, free: frozenset[Axis]) -> int:
+        return self.plan.width if self.lane_axis is not None and self.lane_axis in free else 1
+
+    def _emit(self, e: Expr, point: Point) -> Operand:
+        match e:
+            case Constant():
+                return Operand(self.literal(e.value, e.dtype, 1), e.dtype)
+            case Position():
+                lanes = self._lanes(e.free)
+                index = Operand(self._index(e.index, point, lanes), DType.int64, lanes)
+                return Operand(SCALARS[Scalar.cast](self, [index], e.dtype), e.dtype, lanes)
+            case Load():
+                return self._load(e, point)
+            case Apply():
+                return self._apply(e, point)
+            case Guarded():
+                return self._guarded(e, point)
+            case Random():
+                return self._random(e, point)
+            case Reduction():
+                return self._reduction(e, point)
+
+    def _splat(self, value: Operand, lanes: int) -> Operand:
+        if value.lanes == lanes:
+            return value
+        to = type_text(value.dtype, lanes)
+        first = self.emit(f"insertelement {to} poison, {value.type} {value.text}, i32 0")
+        all_lanes = self.emit(f"shufflevector {to} {first}, {to} poison, <{lanes} x i32> zeroinitializer")
+        return Operand(all_lanes, value.dtype, lanes)
+
+    def _spread(self, e: Expr, value: Operand, lanes: int, point: Point) -> Operand:
+        """A number in all lanes, made once at the number's own level."""
+        if value.lanes == lanes:
+            return value
+        if isinstance(e, Constant):
+            return Operand(self.literal(e.value, e.dtype, lanes), e.dtype, lanes)
+        level = max((self.depth[a] for a in e.free), default=0)
+        key = ("splat", e, tuple((a, i) for a, i in point if a in e.free), lanes)
+        found = self.scopes[level].memo.get(key)
+        if found is None:
+            before, self.level = self.level, level
+            found = self.scopes[level].memo[key] = self._splat(value, lanes)
+            self.level = before
+        return found
+
+    def _apply(self, e: Apply, point: Point) -> Operand:
+        lanes = self._lanes(e.free)
+        operands = [self._spread(a, self._value(a, point), lanes, point) for a in e.arguments]
+        return Operand(SCALARS[e.op](self, operands, e.dtype), e.dtype, lanes)
+
+    # indices and memory
+
+    def _axis_value(self, axis: Axis, point: Point) -> tuple[str, int]:
+        offset = dict(point).get(axis, 0)
+        if axis is self.lane_axis or axis == self.lane_axis:
+            offset *= self.plan.width
+        return self.values[axis], offset
+
+    def _index(self, index: Affine, point: Point, lanes: int = 1) -> str:
+        """An index as i64, in every lane if asked."""
+        total = self.literal(index.constant, DType.int64, lanes)
+        t = type_text(DType.int64, lanes)
+        if index.rows:
+            rows = self._splat(Operand(self.emit(f"mul i64 %rows, {index.rows}"), DType.int64), lanes)
+            total = self.emit(f"add {t} {total}, {rows.text}")
+        for coefficient, atom in index.terms:
+            part = self._atom(atom, point, lanes)
+            if coefficient != 1:
+                part = self.emit(f"mul {t} {part}, {self.literal(coefficient, DType.int64, lanes)}")
+            total = self.emit(f"add {t} {total}, {part}")
+        return total
+
+    def _atom(self, atom: object, point: Point, lanes: int) -> str:
+        t = type_text(DType.int64, lanes)
+        if isinstance(atom, Axis):
+            base, offset = self._axis_value(atom, point)
+            text = self.emit(f"add i64 {base}, {offset}") if offset else base
+            value = self._splat(Operand(text, DType.int64), lanes).text
+            if lanes > 1 and atom == self.lane_axis:
+                steps = "<" + ", ".join(f"i64 {i}" for i in range(lanes)) + ">"
+                value = self.emit(f"add {t} {value}, {steps}")
+            return value
+        inner = self._index(atom.value, point, lanes)  # type: ignore[attr-defined]
+        divisor = self.literal(atom.divisor, DType.int64, lanes)  # type: ignore[attr-defined]
+        zero, bits = self.literal(0, DType.int64, lanes), type_text(DType.bool, lanes)
+        rest = self.emit(f"srem {t} {inner}, {divisor}")
+        below = self.emit(f"icmp slt {t} {rest}, {zero}")
+        moved = self.emit(f"add {t} {rest}, {divisor}")
+        rest = self.emit(f"select {bits} {below}, {t} {moved}, {t} {rest}")
+        if not isinstance(atom, FloorDiv):
+            return rest
+        exact = self.emit(f"sub {t} {inner}, {rest}")
+        return self.emit(f"sdiv {t} {exact}, {divisor}")
+
+    def _buffer(self, buffer: Buffer) -> str:
+        return self.buffers.setdefault(buffer, f"%b{len(self.buffers)}")
+
+    def _offset(self, buffer: Buffer, index: Sequence[Affine]) -> Affine:
+        total = Affine()
+        for i, stride in zip(index, buffer.strides(), strict=True):
+            total = total + i * stride
+        return total
+
+    def _address(self, buffer: Buffer, offset: Affine, point: Point) -> str:
+        """The address of an element: a base at its own loop level plus a constant."""
+        constant = offset.constant
+        moving: list[tuple[int, object]] = []
+        for coefficient, atom in offset.terms:
+            if isinstance(atom, Axis):
+                base, shift = self._axis_value(atom, point)
+                constant += coefficient * shift
+                if base.isdigit():
+                    constant += coefficient * int(base)
+                    continue
+            moving.append((coefficient, atom))
+        element = "i8" if buffer.dtype is DType.bool else type_text(buffer.dtype, 1)
+        base = self._base(buffer, offset, moving, element, point)
+        if constant == 0:
+            return base
+        return self.emit(f"getelementptr {element}, ptr {base}, i64 {constant}")
+
+    def _base(self, buffer: Buffer, offset: Affine, moving: list[tuple[int, object]], element: str, point: Point) -> str:
+        name = self._buffer(buffer)
+        axes = {a for _, atom in moving for a in ([atom] if isinstance(atom, Axis) else atom.value.axes())}  # type: ignore[attr-defined]
+        plain = all(isinstance(atom, Axis) for _, atom in moving)
+        where = () if plain else tuple((a, i) for a, i in point if a in axes)
+        level = max((self.depth[a] for a in axes), default=0)
+        key = ("base", buffer, tuple(moving), offset.rows, where)
+        found = self.scopes[level].memo.get(key)
+        if found is None:
+            before, self.level = self.level, level
+            total = "0"
+            if offset.rows:
+                total = self.emit(f"mul i64 %rows, {offset.rows}")
+            for coefficient, atom in moving:
+                part = self.values[atom] if isinstance(atom, Axis) else self._atom(atom, point, 1)
+                if coefficient != 1:
+                    part = self.emit(f"mul i64 {part}, {coefficient}")
+                total = part if total == "0" else self.emit(f"add i64 {total}, {part}")
+            text = name if total == "0" else self.emit(f"getelementptr {element}, ptr {name}, i64 {total}")
+            found = self.scopes[level].memo[key] = Operand(text, DType.int64)
+            self.level = before
+        return found.text
+
+    def _lane_stride(self, offset: Affine) -> int | None:
+        stride = 0
+        for coefficient, atom in offset.terms:
+            if atom == self.lane_axis:
+                stride += coefficient
+            elif not isinstance(atom, Axis) and self.lane_axis in atom.value.axes():
+                return None
+        return stride
+
+    def _mask(self, point: Point, lanes: int) -> str | None:
+        """Which lanes lie inside the lanes axis; None when all do."""
+        axis = self.lane_axis
+        assert axis is not None
+        assert isinstance(axis.extent, int)
+        base, offset = self._axis_value(axis, point)
+        if not base.isdigit():
+            return None
+        left = axis.extent - int(base) - offset
+        if left >= lanes:
+            return None
+        return "<" + ", ".join(f"i1 {'true' if i < left else 'false'}" for i in range(lanes)) + ">"
+
+    def _load(self, e: Load, point: Point) -> Operand:
+        offset = self._offset(e.buffer, e.index)
+        lanes = self._lanes(e.free)
+        if lanes == 1:
+            return self._from_memory(e.buffer, self._address(e.buffer, offset, point), 1, None)
+        stride = self._lane_stride(offset)
+        mask = self._mask(point, lanes)
+        if stride == 1:
+            return self._from_memory(e.buffer, self._address(e.buffer, offset, point), lanes, mask)
+        return self._gather(e.buffer, offset, point, lanes, mask)
+
+    def _from_memory(self, buffer: Buffer, address: str, lanes: int, mask: str | None) -> Operand:
+        is_bool = buffer.dtype is DType.bool
+        element = "i8" if is_bool else type_text(buffer.dtype, 1)
+        t = element if lanes == 1 else f"<{lanes} x {element}>"
+        align = buffer.dtype.itemsize
+        if mask is None:
+            text = self.emit(f"load {t}, ptr {address}, align {align}")
+        else:
+            suffix = f"v{lanes}{'i8' if is_bool else mangled(Operand('', buffer.dtype))}"
+            text = self.emit(
+                f"call {t} @llvm.masked.load.{suffix}.p0(ptr {address}, i32 {align}, <{lanes} x i1> {mask}, {t} zeroinitializer)"
+            )
+        if is_bool:
+            text = self.emit(f"trunc {t} {text} to {type_text(DType.bool, lanes)}")
+        return Operand(text, buffer.dtype, lanes)
+
+    def _gather(self, buffer: Buffer, offset: Affine, point: Point, lanes: int, mask: str | None) -> Operand:
+        index = self._index(offset, point, lanes)
+        name = self._buffer(buffer)
+        element = "i8" if buffer.dtype is DType.bool else type_text(buffer.dtype, 1)
+        if mask is not None:
+            bits = f"<{lanes} x i1>"
+            t = f"<{lanes} x i64>"
+            index = self.emit(f"select {bits} {mask}, {t} {index}, {t} zeroinitializer")
+        to = f"<{lanes} x {element}>"
+        text = "poison"
+        for lane in range(lanes):
+            one = self.emit(f"extractelement <{lanes} x i64> {index}, i32 {lane}")
+            address = self.emit(f"getelementptr {element}, ptr {name}, i64 {one}")
+            value = self.emit(f"load {element}, ptr {address}, align {buffer.dtype.itemsize}")
+            text = self.emit(f"insertelement {to} {text}, {element} {value}, i32 {lane}")
+        if buffer.dtype is DType.bool:
+            text = self.emit(f"trunc {to} {text} to <{lanes} x i1>")
+        return Operand(text, buffer.dtype, lanes)
+
+    def _store(self, store: Store, point: Point, value: Operand) -> None:
+        buffer = store.buffer
+        free = frozenset[Axis]().union(*(i.axes() for i in store.index))
+        lanes = self._lanes(free)
+        value = self._splat(value, lanes)
+        is_bool = buffer.dtype is DType.bool
+        element = "i8" if is_bool else type_text(buffer.dtype, 1)
+        t = element if lanes == 1 else f"<{lanes} x {element}>"
+        text = self.emit(f"zext {value.type} {value.text} to {t}") if is_bool else value.text
+        offset = self._offset(buffer, store.index)
+        address = self._address(buffer, offset, point)
+        align = buffer.dtype.itemsize
+        lines = self.scopes[self.level].lines
+        mask = self._mask(point, lanes) if lanes > 1 else None
+        if lanes > 1 and self._lane_stride(offset) != 1:
+            raise AssertionError("bug in netc: the lanes axis of a store must have unit stride")
+        if mask is None:
+            lines.append(f"  store {t} {text}, ptr {address}, align {align}")
+        else:
+            suffix = f"v{lanes}{'i8' if is_bool else mangled(Operand('', buffer.dtype))}"
+            lines.append(f"  call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {address}, i32 {align}, <{lanes} x i1> {mask})")
+
+    # guards and random draws
+
+    def _guarded(self, e: Guarded, point: Point) -> Operand:
+        """Both sides where the guard depends on lanes; otherwise a branch, so that no load leaves its buffer."""
+        lanes = self._lanes(e.free)
+        test_free = frozenset[Axis]().union(*(c.index.axes() for c in e.conditions))
+        test_lanes = self._lanes(test_free)
+        test = self._conditions(e.conditions, point, test_lanes)
+        body = self._clamped(e.body, e.conditions, point)
+        body = self._splat(body, lanes)
+        otherwise = self._spread(e.otherwise, self._value(e.otherwise, point), lanes, point)
+        bits = self._splat(Operand(test, DType.bool, test_lanes), lanes)
+        text = self.emit(f"select {bits.type} {bits.text}, {body.type} {body.text}, {otherwise.type} {otherwise.text}")
+        return Operand(text, e.dtype, lanes)
+
+    def _conditions(self, conditions: Sequence[Condition], point: Point, lanes: int) -> str:
+        total = self.literal(True, DType.bool, lanes)
+        t, bits = type_text(DType.int64, lanes), type_text(DType.bool, lanes)
+        for condition in conditions:
+            index = self._index(condition.index, point, lanes)
+            if condition.lower is not None:
+                part = self.emit(f"icmp sge {t} {index}, {self.literal(condition.lower, DType.int64, lanes)}")
+                total = self.emit(f"and {bits} {total}, {part}")
+            if condition.upper is not None:
+                upper = "%rows" if condition.upper is ROWS else str(condition.upper)
+                bound = self._splat(Operand(upper, DType.int64), lanes).text if condition.upper is ROWS else self.literal(int(upper), DType.int64, lanes)
+                part = self.emit(f"icmp slt {t} {index}, {bound}")
+                total = self.emit(f"and {bits} {total}, {part}")
+        return total
+
+    def _clamped(self, e: Expr, conditions: Sequence[Condition], point: Point) -> Operand:
+        """An expression whose loads may be asked outside their buffers: every index is brought inside."""
+        match e:
+            case Load():
+                return self._clamped_load(e, point)
+            case Apply():
+                lanes = self._lanes(e.free)
+                operands = [self._splat(self._clamped(a, conditions, point), lanes) for a in e.arguments]
+                return Operand(SCALARS[e.op](self, operands, e.dtype), e.dtype, lanes)
+            case Guarded():
+                lanes = self._lanes(e.free)
+                test_lanes = self._lanes(frozenset[Axis]().union(*(c.index.axes() for c in e.conditions)))
+                test = self._splat(Operand(self._conditions(e.conditions, point, test_lanes), DType.bool, test_lanes), lanes)
+                body = self._splat(self._clamped(e.body, e.conditions, point), lanes)
+                other = self._splat(self._clamped(e.otherwise, conditions, point), lanes)
+                text = self.emit(f"select {test.type} {test.text}, {body.type} {body.text}, {other.type} {other.text}")
+                return Operand(text, e.dtype, lanes)
+            case _:
+                return self._value(e, point)
+
+    def _clamped_load(self, e: Load, point: Point) -> Operand:
+        lanes = self._lanes(e.free)
+        t = type_text(DType.int64, lanes)
+        total = self.literal(0, DType.int64, lanes)
+        for index, extent, stride in zip(e.index, e.buffer.shape, e.buffer.strides(), strict=True):
+            value = self._index(index, point, lanes)
+            if extent is ROWS:
+                upper = self._splat(Operand(self.emit("sub i64 %rows, 1"), DType.int64), lanes).text
+            else:
+                upper = self.literal(extent - 1, DType.int64, lanes)  # type: ignore[operator]
+            s = "i64" if lanes == 1 else f"v{lanes}i64"
+            value = self.emit(f"call {t} @llvm.smax.{s}({t} {value}, {t} {self.literal(0, DType.int64, lanes)})")
+            value = self.emit(f"call {t} @llvm.smin.{s}({t} {value}, {t} {upper})")
+            value = self.emit(f"mul {t} {value}, {self.literal(stride, DType.int64, lanes)}")
+            total = self.emit(f"add {t} {total}, {value}")
+        name, dtype = self._buffer(e.buffer), e.buffer.dtype
+        element = "i8" if dtype is DType.bool else type_text(dtype, 1)
+        if lanes == 1:
+            address = self.emit(f"getelementptr {element}, ptr {name}, i64 {total}")
+            return self._from_memory(e.buffer, address, 1, None)
+        text, to = "poison", f"<{lanes} x {element}>"
+        for lane in range(lanes):
+            one = self.emit(f"extractelement {t} {total}, i32 {lane}")
+            address = self.emit(f"getelementptr {element}, ptr {name}, i64 {one}")
+            value = self.emit(f"load {element}, ptr {address}, align {dtype.itemsize}")
+            text = self.emit(f"insertelement {to} {text}, {element} {value}, i32 {lane}")
+        if dtype is DType.bool:
+            text = self.emit(f"trunc {to} {text} to <{lanes} x i1>")
+        return Operand(text, dtype, lanes)
+
+    def _random(self, e: Random, point: Point) -> Operand:
+        lanes = self._lanes(e.free)
+        t = type_text(DType.int64, lanes)
+        index = self._index(e.index, point, lanes)
+        step = self._splat(Operand("%step", DType.int64), lanes).text
+        low = self._splat(Operand(self.emit("and i64 %seed, 4294967295"), DType.int64), lanes).text
+        high = self._splat(Operand(self.emit("lshr i64 %seed, 32"), DType.int64), lanes).text
+        symbol = self.module.philox(e.dtype, lanes)
+        stream = self.literal(e.stream, DType.int64, lanes)
+        text = self.emit(f"call {type_text(e.dtype, lanes)} {symbol}({t} {index}, {t} {stream}, {t} {step}, {t} {low}, {t} {high})")
+        return Operand(text, e.dtype, lanes)
+
+    # reductions
+
+    def _reduction(self, e: Reduction, point: Point) -> Operand:
+        """One loop nest for all points of the tile that the reduction depends on."""
+        from .reductions import reduce_points
+
+        level = self.level
+        points = self._sharing(e, point)
+        results = reduce_points(self, e, points)
+        for at, value in zip(points, results, strict=True):
+            mine = tuple((a, i) for a, i in at if a in e.free)
+            self.scopes[level].memo[(e, mine)] = value
+        mine = tuple((a, i) for a, i in point if a in e.free)
+        return self.scopes[level].memo[(e, mine)]
+
+    def _sharing(self, e: Reduction, point: Point) -> list[Point]:
+        tile = tuple((a, self.tile_points.get(a, 1)) for a, _ in point if a in e.free)
+        return list(_points(tile))
+
+
+def _points(tile: tuple[tuple[Axis, int], ...]) -> Iterator[Point]:
+    axes = [a for a, _ in tile]
+    for indices in itertools.product(*(range(n) for _, n in tile)):
+        yield tuple(zip(axes, indices, strict=True))
+
+
+__all__ = ["Combine", "KernelWriter"]

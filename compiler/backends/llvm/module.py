@@ -1,0 +1,114 @@
+"""A module's text: kernels (each distinct one once), helper functions, entry points.
+
+In: units. Out: LLVM text with an entry ``void @<unit>(ptr table, i64 rows, i64 step, i64 seed)`` for each, where the
+table holds the addresses of the unit's buffers in the order of ``Entry.buffers``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ...graph import DType
+from ...loops.ir import Buffer
+from ...loops.unit import Unit
+from . import mathematics
+from .scalars import type_text
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """``buffers``: whose addresses the caller puts into the table, in order."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+
+
+class Module:
+    """Gathers functions; asks for LLVM intrinsics are declared when the text is put together."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, str] = {}
+        self.kernels: dict[str, str] = {}
+        self.entries: list[str] = []
+
+    def literal(self, value: float | int | bool, dtype: DType, lanes: int) -> str:
+        if dtype is DType.bool:
+            text = "true" if value else "false"
+        elif dtype.is_float:
+            number = float(value)
+            if dtype is DType.float32:
+                import struct
+
+                try:
+                    number = struct.unpack("f", struct.pack("f", number))[0]
+                except OverflowError:
+                    number = float("inf") if number > 0 else float("-inf")
+            text = mathematics.hexadecimal(number)
+        else:
+            text = str(int(value))
+        return mathematics.splat(text, type_text(dtype, 1), lanes)
+
+    def helper(self, name: str, dtype: DType, lanes: int) -> str:
+        symbol, text, needs = mathematics.helper(name, dtype, lanes)
+        if symbol not in self.functions:
+            self.functions[symbol] = text
+            for other, kind in needs:
+                self.helper(other, kind, lanes)
+        return symbol
+
+    def philox(self, dtype: DType, lanes: int) -> str:
+        symbol, text = mathematics.philox(dtype, lanes)
+        self.functions.setdefault(symbol, text)
+        return symbol
+
+    def add(self, unit: Unit, symbol: str) -> Entry:
+        """Writes the unit's kernels and the entry that calls them one behind the other."""
+        from .kernel import KernelWriter
+
+        table: dict[Buffer, int] = {}
+        calls: list[str] = []
+        for scheduled in unit.kernels:
+            text, buffers = KernelWriter(self, scheduled).write("@KERNEL")
+            name = self.kernels.setdefault(text, f"@k{len(self.kernels)}")
+            arguments = [f"ptr %p{table.setdefault(b, len(table))}" for b in buffers]
+            calls.append(f"  call void {name}({', '.join([*arguments, 'i64 %rows', 'i64 %step', 'i64 %seed'])})")
+        for buffer in (*unit.inputs.values(), *unit.outputs.values()):
+            table.setdefault(buffer, len(table))
+        loads = []
+        for i in range(len(table)):
+            loads += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {i}", f"  %p{i} = load ptr, ptr %s{i}"]
+        head = f"define void @{symbol}(ptr %table, i64 %rows, i64 %step, i64 %seed) {{"
+        self.entries.append("\n".join([head, *loads, *calls, "  ret void", "}"]))
+        return Entry(symbol, tuple(table))
+
+    def text(self) -> str:
+        kernels = [text.replace("@KERNEL", name) for text, name in self.kernels.items()]
+        body = "\n\n".join([*self.functions.values(), *kernels, *self.entries])
+        return _declarations(body) + "\n\n" + body + "\n"
+
+
+_CALL = re.compile(r"call ((?:<[^>]*>|\w+)) (@[\w.]+)\(([^\n]*)\)\n")
+
+
+def _declarations(body: str) -> str:
+    """Declares every function that is called but not defined, with the types of its first call."""
+    defined = set(re.findall(r"^define [^@\n]*(@[\w.]+)\(", body, re.MULTILINE))
+    found: dict[str, str] = {}
+    for result, symbol, arguments in _CALL.findall(body):
+        if symbol not in defined and symbol not in found:
+            found[symbol] = f"declare {result} {symbol}({', '.join(_types(arguments))})"
+    return "\n".join(found.values())
+
+
+def _types(arguments: str) -> list[str]:
+    types, depth, part = [], 0, ""
+    for character in arguments + ",":
+        depth += (character in "<(") - (character in ">)")
+        if character == "," and depth == 0:
+            text = part.strip()
+            types.append(text[: text.index(">") + 1] if text.startswith("<") else text.split(" ")[0])
+            part = ""
+        else:
+            part += character
+    return types
