@@ -129,12 +129,13 @@ class KernelWriter:
     def _fixed(self, axis: Axis, value: int, body: object) -> None:
         """A level whose axis has a known value: a loop of one turn without the loop."""
         self.values[axis] = str(value)
-        self._push(axis, f"b{next(self.names)}")
+        label = f"fix{next(self.names)}"
+        self._push(axis, label)
         body()  # type: ignore[operator]
         scope = self._pop()
         outer = self.scopes[self.level]
-        outer.lines += [f"  br label %{scope.label.split('|')[0]}", f"{scope.label.split('|')[0]}:", *scope.lines]
-        outer.label = scope.label.split("|")[-1]
+        outer.lines += [f"  br label %{label}", f"{label}:", *scope.lines]
+        outer.label = scope.label
 
     def _extent(self, axis: Axis) -> str:
         return "%rows" if axis.extent is ROWS else str(axis.extent)
@@ -195,11 +196,12 @@ class KernelWriter:
         found = self.scopes[level].memo.get(key)
         if found is not None:
             return found
-        before, self.level = self.level, level
+        # Deeper levels step aside, so that a loop opened here (a reduction's) lies at this level.
+        before, aside = self.level, self.scopes[level + 1 :]
+        self.scopes, self.level = self.scopes[: level + 1], level
         value = self._emit(e, point)
-        self.level = before
-        self.scopes[level].memo.setdefault(key, value)
-        return self.scopes[level].memo[key]
+        self.scopes, self.level = [*self.scopes, *aside], before
+        return self.scopes[level].memo.setdefault(key, value)
 
     def _lanes(self, free: frozenset[Axis]) -> int:
         return self.plan.width if self.lane_axis is not None and self.lane_axis in free else 1

@@ -62,8 +62,12 @@ class Module:
         self.functions.setdefault(symbol, text)
         return symbol
 
-    def add(self, unit: Unit, symbol: str) -> Entry:
-        """Writes the unit's kernels and the entry that calls them one behind the other."""
+    def add(self, unit: Unit, symbol: str, split: Buffer | None = None) -> Entry:
+        """Writes the unit's kernels and the entry that calls them one behind the other.
+
+        split: makes entries ``<symbol>_forward`` up to the kernel that writes this buffer and ``<symbol>_update`` for
+        the rest as well, so that a run can look at the loss before anything is changed.
+        """
         from .kernel import KernelWriter
 
         table: dict[Buffer, int] = {}
@@ -78,8 +82,13 @@ class Module:
         loads = []
         for i in range(len(table)):
             loads += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {i}", f"  %p{i} = load ptr, ptr %s{i}"]
-        head = f"define void @{symbol}(ptr %table, i64 %rows, i64 %step, i64 %seed) {{"
-        self.entries.append("\n".join([head, *loads, *calls, "  ret void", "}"]))
+        parts = {symbol: calls}
+        if split is not None:
+            cut = next((i + 1 for i, s in enumerate(unit.kernels) if s.kernel.stores[0].buffer == split), 0)
+            parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:], symbol: calls}
+        for name, part in parts.items():
+            head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed) {{"
+            self.entries.append("\n".join([head, *loads, *part, "  ret void", "}"]))
         return Entry(symbol, tuple(table))
 
     def text(self) -> str:

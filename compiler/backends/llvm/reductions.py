@@ -75,7 +75,7 @@ class _Loops:
     ) -> list[tuple[str, ...]]:
         w = self.w
         w.values[axis] = str(value)
-        label = f"b{next(w.names)}"
+        label = f"fix{next(w.names)}"
         w._push(axis, label)
         self.active = active
         result = self._nest(rest, state)

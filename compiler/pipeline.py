@@ -1,0 +1,98 @@
+"""Graphs to an artifact: lower, emit, compile (or find in the cache), describe the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..runtime import cache
+from ..runtime.artifact import Artifact, TensorLayout, UnitLayout
+from .backends.llvm import compile as llvm
+from .backends.llvm.module import Entry, Module
+from .backends.llvm.program import DataTensor, train_function
+from .graph import ROWS, DType, Graph
+from .loops.ir import Buffer, Space
+from .loops.lower import choose_orders, lower
+from .loops.unit import Unit
+
+Orders = Mapping[str, tuple[int, ...]]
+
+
+def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
+    """Where parameters, buffers and states lie (64-byte aligned), and the size of their block."""
+    orders = choose_orders(graph)
+    layouts, at = [], 0
+    for name, leaf in graph.inputs.items():
+        if not name.startswith(("param.", "buffer.", "state.")):
+            continue
+        shape = tuple(int(d) for d in leaf.shape)  # type: ignore[arg-type]
+        layouts.append(TensorLayout(name, leaf.dtype.value, shape, orders[name], False, "model", at))
+        count = leaf.dtype.itemsize
+        for extent in shape:
+            count *= extent
+        at += -(-count // 64) * 64
+    return tuple(layouts), at
+
+
+def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
+    """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``."""
+    module, units, entries = Module(), {}, {}
+    text, totals = module_text(graphs, orders, module, units, entries, train=train)
+    name = cache.key(text, llvm.cpu_description())
+    code = cache.cached(name, lambda: llvm.compile_text(text))
+    layouts = {n: _layout(entries[n], units[n]) for n in graphs}
+    return Artifact(code, layouts, "train" if train else None, totals)
+
+
+def module_text(
+    graphs: Mapping[str, Graph], orders: Orders, module: Module, units: dict[str, Unit], entries: dict[str, Entry], *, train: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The LLVM text of some graphs, and the names of the metric totals in the order of the history."""
+    for name, graph in graphs.items():
+        unit = units[name] = lower(graph, orders, vector_bytes=llvm.vector_bytes())
+        split = unit.outputs["loss"] if train and name == "step" else None
+        entries[name] = module.add(unit, name, split)
+    totals = tuple(n for n in graphs["evaluate"].outputs if n.startswith("total.")) if "evaluate" in graphs else ()
+    if train:
+        module.entries.append(_train(module, units, entries, totals))
+    return module.text(), totals
+
+
+def _train(module: Module, units: Mapping[str, Unit], entries: Mapping[str, Entry], totals: tuple[str, ...]) -> str:
+    step = units["step"]
+    slots = {b: i for i, b in enumerate(entries["step"].buffers)}
+    tensors = [DataTensor(slots[b], _row_bytes(b)) for b in data_buffers(step)]
+    evaluate = None
+    if "evaluate" in units:
+        other = units["evaluate"]
+        places = {b: i for i, b in enumerate(entries["evaluate"].buffers)}
+        found = [DataTensor(places[b], _row_bytes(b)) for b in data_buffers(other)]
+        sums = [(places[other.outputs[n]], DType.float64) for n in totals]
+        evaluate = (found, {"loss": places[other.outputs["loss"]]}, sums)
+    return train_function(module, tensors, step.outputs["loss"], {"loss": slots[step.outputs["loss"]]}, evaluate)
+
+
+def data_buffers(unit: Unit) -> list[Buffer]:
+    """The observations a unit reads, by name: the order of their addresses behind the control block."""
+    return [unit.inputs[n] for n in sorted(unit.inputs) if unit.inputs[n].space is Space.data]
+
+
+def _row_bytes(buffer: Buffer) -> int:
+    size = buffer.dtype.itemsize
+    for extent in buffer.shape[1:]:
+        size *= int(extent)  # type: ignore[arg-type]
+    return size
+
+
+def _layout(entry: Entry, unit: Unit) -> UnitLayout:
+    table = []
+    for buffer in entry.buffers:
+        fixed, per_row = unit.memory.offsets.get(buffer.name, (0, 0))
+        shape = tuple(int(d) for d in buffer.shape if d is not ROWS)  # type: ignore[arg-type]
+        table.append(
+            TensorLayout(buffer.name, buffer.dtype.value, shape, buffer.order, ROWS in buffer.shape, buffer.space.value, fixed, per_row)
+        )
+    slots = {b: i for i, b in enumerate(entry.buffers)}
+    return UnitLayout(
+        entry.name, tuple(table), {n: slots[b] for n, b in unit.inputs.items()},
+        {n: slots[b] for n, b in unit.outputs.items()}, unit.memory.fixed_bytes, unit.memory.row_bytes,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""What compilation hands to a runtime: object code, entry points, and the layout of memory.
+
+Nothing here owns a pointer; ``cpu.py`` allocates and keeps what an entry point is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TensorLayout:
+    """A tensor: ``shape`` without the rows where ``per_row``; ``order`` lists dimensions from outermost to innermost.
+
+    space is ``model``, ``work``, ``data`` or ``scalar``; in ``model`` and ``work`` it lies at
+    ``fixed + per_row_offset * capacity`` bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    per_row: bool
+    space: str
+    fixed: int = 0
+    per_row_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitLayout:
+    """An entry point: its table of buffers in order, which of them are its inputs and outputs, its work memory."""
+
+    symbol: str
+    table: tuple[TensorLayout, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    fixed_bytes: int
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Object code of some units; ``train`` names the entry that runs whole epochs, if there is one."""
+
+    code: bytes
+    units: Mapping[str, UnitLayout]
+    train: str | None = None
+    totals: tuple[str, ...] = ()
+
+
+CONTROL = (
+    "rows", "batch", "epoch", "end_epoch", "row", "step", "end_step", "stop", "status", "seed", "loss_sum", "shuffle",
+    "validation_rows", "chunk", "best", "best_epoch", "patience", "history", "permutation", "model", "best_model",
+    "model_bytes", "epochs", "steps_per_epoch", "scalars", "step_table", "evaluate_table", "last_loss", "total_steps",
+)  # fmt: skip
+"""Slots of the control block, eight bytes each. ``loss_sum``, ``best`` and ``last_loss`` are doubles, the rest integers
+and addresses. ``epoch``, ``row``, ``step`` and ``loss_sum`` are the cursor: a run goes on from wherever they stand.
+"""
+
+SLOT: Mapping[str, int] = {name: i for i, name in enumerate(CONTROL)}
+SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "seed")
+RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)
+"""Values of ``status``: EXHAUSTED means that patience ran out."""

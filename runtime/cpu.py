@@ -1,0 +1,173 @@
+"""Runs an artifact on the CPU: loads its code, keeps its memory, calls its entries.
+
+The model's tensors lie in one block that outlives every call; each call of a unit takes work memory from a pool, so
+that several threads may call at once. A training run is one native call on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from numpy.typing import NDArray
+
+from .artifact import CONTROL, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
+
+Array = NDArray[Any]
+
+
+def aligned(count: int) -> Array:
+    """Zeroed bytes at an address divisible by 64."""
+    raw = np.zeros(count + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count]
+
+
+def view(block: Array, layout: TensorLayout, offset: int, rows: int | None = None) -> Array:
+    """A NumPy view, in logical dimensions, of a tensor that lies in a block of bytes."""
+    shape = (rows, *layout.shape) if layout.per_row else layout.shape
+    physical = tuple(shape[d] for d in layout.order)
+    dtype = np.dtype(layout.dtype)
+    count = int(np.prod(physical, dtype=np.int64))  # type: ignore[arg-type]
+    flat = block[offset : offset + count * dtype.itemsize].view(dtype)
+    inverse = [layout.order.index(d) for d in range(len(shape))]
+    return flat.reshape(physical).transpose(inverse)  # type: ignore[arg-type]
+
+
+class Model:
+    """The block of parameters, buffers and optimizer states, with a view for each by leaf name."""
+
+    def __init__(self, layouts: tuple[TensorLayout, ...], size: int) -> None:
+        self.layouts = layouts
+        self.block = aligned(max(size, 64))
+        self.views = {x.name: view(self.block, x, x.fixed) for x in layouts}
+
+
+class Library:
+    """Loaded object code."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine()
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(artifact.code))
+        self._engine.finalize_object()
+
+    def address(self, symbol: str) -> int:
+        return int(self._engine.get_function_address(symbol))
+
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_TRAIN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class Unit:
+    """One entry with work memory for calls."""
+
+    def __init__(self, library: Library, layout: UnitLayout, model: Model) -> None:
+        self.layout, self.model = layout, model
+        self._library = library
+        self._entry = _ENTRY(library.address(layout.symbol))
+        self._pool: list[Frame] = []
+        self._lock = threading.Lock()
+
+    def frame(self, rows: int) -> Frame:
+        """Work memory for that many rows, from the pool."""
+        with self._lock:
+            for i, frame in enumerate(self._pool):
+                if frame.capacity >= rows:
+                    return self._pool.pop(i)
+        return Frame(self.layout, self.model, rows)
+
+    def release(self, frame: Frame) -> None:
+        with self._lock:
+            if len(self._pool) < 4:
+                self._pool.append(frame)
+
+    def call(self, inputs: Mapping[str, Array], rows: int, *, step: int = 0, seed: int = 0) -> dict[str, Array]:
+        """Runs the unit. inputs: contiguous arrays of the right dtype and shape. Returns copies of the outputs."""
+        frame = self.frame(rows)
+        for name, array in inputs.items():
+            slot = self.layout.inputs.get(name)
+            if slot is not None:
+                frame.table[slot] = array.ctypes.data
+        frame.scalars[:] = 0
+        frame.scalars[0], frame.scalars[-1] = step, seed
+        self._entry(frame.table.ctypes.data, rows, step, seed)
+        results = {n: np.array(frame.output(n, rows), order="C") for n in self.layout.outputs if self._is_work(n)}
+        self.release(frame)
+        return results
+
+    def _is_work(self, name: str) -> bool:
+        return self.layout.table[self.layout.outputs[name]].space == "work"
+
+
+class Frame:
+    """The table of addresses of a call and the work memory it points into."""
+
+    def __init__(self, layout: UnitLayout, model: Model, rows: int) -> None:
+        self.layout = layout
+        self.capacity = -(-max(rows, 1) // 16) * 16
+        self.work = aligned(layout.fixed_bytes + layout.row_bytes * self.capacity + 256)
+        self.scalars = np.zeros(len(SCALARS), np.int64)
+        self.table = np.zeros(max(len(layout.table), 1), np.uint64)
+        self.model = model
+        offsets = {x.name: x.fixed for x in model.layouts}
+        for slot, tensor in enumerate(layout.table):
+            if tensor.space == "model":
+                self.table[slot] = model.block.ctypes.data + offsets[tensor.name]
+            elif tensor.space == "work":
+                self.table[slot] = self.work.ctypes.data + self._offset(tensor)
+            elif tensor.space == "scalar":
+                self.table[slot] = self.scalars.ctypes.data + 8 * SCALARS.index(tensor.name.removeprefix("scalar."))
+
+    def _offset(self, tensor: TensorLayout) -> int:
+        base = self.layout.fixed_bytes + tensor.per_row_offset * self.capacity if tensor.per_row else tensor.fixed
+        return -(-base // 64) * 64 if tensor.per_row else base
+
+    def output(self, name: str, rows: int) -> Array:
+        tensor = self.layout.table[self.layout.outputs[name]]
+        return view(self.work, tensor, self._offset(tensor), rows)
+
+
+class Run:
+    """A training run: the control block, its arrays, and the native call."""
+
+    def __init__(self, library: Library, symbol: str, frames: list[Frame], keep: list[Array]) -> None:
+        self._entry = _TRAIN(library.address(symbol))
+        self._library = library
+        self._keep = (frames, keep)
+        self.control = np.zeros(len(CONTROL) + 3 * 8, np.int64)
+        self.doubles = self.control.view(np.float64)
+
+    def get(self, name: str) -> int:
+        return int(self.control[SLOT[name]])
+
+    def set(self, name: str, value: int) -> None:
+        self.control[SLOT[name]] = value
+
+    def double(self, name: str) -> float:
+        return float(self.doubles[SLOT[name]])
+
+    def set_double(self, name: str, value: float) -> None:
+        self.doubles[SLOT[name]] = value
+
+    def execute(self, poll: Callable[[], None] | None = None, interval: float = 0.05) -> None:
+        """Runs until the end, the stop flag, or divergence. ``poll`` is called now and then on this thread; what it
+        raises (KeyboardInterrupt too) stops the run after its current step and is raised again."""
+        worker = threading.Thread(target=self._entry, args=(self.control.ctypes.data,), daemon=True)
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(interval)
+                if poll is not None:
+                    poll()
+        except BaseException:
+            self.set("stop", 1)
+            worker.join()
+            raise
