@@ -1,7 +1,7 @@
 """Writes the data files of the examples from scikit-learn's package.
 
-In: scikit-learn (``pip install scikit-learn``). Out: ``diabetes.csv``, ``digits.csv`` and ``wine.csv`` beside this
-script, each with a header row and one observation a line. Run it as ``python examples/data/make.py``.
+In: scikit-learn (``pip install scikit-learn``). Out: ``diabetes.csv``, ``digits.csv`` and ``wine.csv`` beside
+this script, each with a header row and one observation a line. Run it as ``python examples/data/make.py``.
 """
 
 from __future__ import annotations
