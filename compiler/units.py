@@ -7,10 +7,12 @@ step, evaluate, epoch_end) is built here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from ..grammar.diagnostics import CompileError
 from . import ops
 from .elaborate import Network, TrainPlan
+from .elaborate.values import Failed
 from .gradient import vjp
 from .graph import ROWS, DType, Graph, TensorType, Value
 from .passes import optimise
@@ -146,8 +148,17 @@ def initial(network: Network, plan: TrainPlan | None) -> Graph:
     return graph
 
 
-Builder = Callable[[], Graph]
-Shapes = Mapping[str, TensorType]
+def leaf(graph: Graph, name: str, dtype: DType, shape: tuple[int, ...]) -> Value:
+    """The leaf of that name in a graph."""
+    return ops.input(graph, name, dtype, shape)
+
+
+def checked(make: Callable[[], Graph]) -> Graph:
+    """Runs a builder; a program that does not fit its data raises CompileError."""
+    try:
+        return make()
+    except Failed as failure:
+        raise CompileError((failure.diagnostic,)) from None
 
 
 def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:

@@ -95,6 +95,8 @@ class _Lowering:
         return found
 
     def reduce(self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]) -> Expr:
+        if not extents:
+            return body(())
         axes = [self._axis(e) for e in extents]
         return Reduction(combine, tuple(axes), body(axes))
 
@@ -208,6 +210,8 @@ class _Lowering:
                 pending[stuck], copy = self._through_work(pending[stuck])
                 copies.append(copy)
                 continue
+            # Updates come last, so that a run can stop before them when the loss is not finite.
+            ready = [k for k in ready if k.stores[0].buffer.name not in updated] or ready
             done += ready
             chosen = {id(k) for k in ready}
             pending = [k for k in pending if id(k) not in chosen]

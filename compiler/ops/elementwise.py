@@ -16,6 +16,7 @@ from .infer import float_type, same_type
 from .record import NOT_DIFFERENTIABLE, Case, NotDifferentiable, Operation, Reader, Vjp
 
 F64 = TensorType(DType.float64, (2, 3))
+BITS = TensorType(DType.bool, (2, 3))
 ANY = (-3.0, 3.0)
 POSITIVE = (0.2, 4.0)
 
@@ -169,10 +170,12 @@ MINIMUM = _binary(
 )
 
 
-def _compare(op: Scalar, summary: str, reference: Callable[[Any, Any, Any], Any]) -> Operation:
+def _compare(
+    op: Scalar, summary: str, reference: Callable[[Any, Any, Any], Any], of: TensorType = F64
+) -> Operation:
     return Operation(
         op.value, summary, lambda x, y: TensorType(DType.bool, same_type(x, y).shape), reference, NOT_DIFFERENTIABLE,
-        _element(op), (Case((F64, F64), (), (ANY, ANY)),),
+        _element(op), (Case((of, of), (), (ANY, ANY)),),
     )  # fmt: skip
 
 
@@ -180,8 +183,8 @@ LT = _compare(Scalar.lt, "x < y", lambda xp, x, y: x < y)
 LE = _compare(Scalar.le, "x <= y", lambda xp, x, y: x <= y)
 EQ = _compare(Scalar.eq, "x == y", lambda xp, x, y: x == y)
 NE = _compare(Scalar.ne, "x != y", lambda xp, x, y: x != y)
-LOGICAL_AND = _compare(Scalar.logical_and, "x and y", lambda xp, x, y: xp.logical_and(x, y))
-LOGICAL_OR = _compare(Scalar.logical_or, "x or y", lambda xp, x, y: xp.logical_or(x, y))
+LOGICAL_AND = _compare(Scalar.logical_and, "x and y", lambda xp, x, y: xp.logical_and(x, y), BITS)
+LOGICAL_OR = _compare(Scalar.logical_or, "x or y", lambda xp, x, y: xp.logical_or(x, y), BITS)
 
 
 def _where_type(c: TensorType, x: TensorType, y: TensorType) -> TensorType:

@@ -1,0 +1,73 @@
+"""The functions of ``import netc``: compile, check, load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .compiler.elaborate import Program, check_fit
+from .compiler.elaborate import load as load_program
+from .compiler.graph import DType
+from .data import load as load_data
+from .data import prober
+from .grammar.diagnostics import CompileError, Diagnostic
+from .grammar.files import read_source
+from .grammar.source import Source
+from .model import Model
+from .runtime import checkpoint
+
+
+def open_program(path: str | Path, settings: dict[str, Any] | None = None, dtype: str = "float32") -> Program:
+    """Reads a file; raises CompileError."""
+    found = read_source(path)
+    if isinstance(found, Diagnostic):
+        raise CompileError((found,))
+    return load_program(found, folder=Path(path).resolve().parent, settings=settings, dtype=DType(dtype))
+
+
+def compile(
+    path: str | Path | None = None, *, source: str | None = None, seed: int | None = None, dtype: str = "float32", **constants: Any
+) -> Model:
+    """A model from a file or from text. constants replace those of the program. Raises CompileError."""
+    if (path is None) == (source is None):
+        raise ValueError("give a path or source=, one of them")
+    if path is not None:
+        return make_model(open_program(path, constants, dtype), Path(path).resolve().parent, seed)
+    return make_model(load_program(Source("<string>", source or ""), settings=constants, dtype=DType(dtype)), Path.cwd(), seed)
+
+
+def make_model(program: Program, folder: Path, seed: int | None = None) -> Model:
+    """The model of a program, with its data if it names any."""
+    plan = program.data(prober(folder))
+    widths = {} if plan is None else {n: tuple(v.shape[1:]) for n, v in plan.graph.outputs.items()}
+    network = program.network(widths)  # type: ignore[arg-type]
+    train = program.train()
+    if train is not None:
+        check_fit(network, train, plan)
+    model = Model(program, network, seed=seed, folder=folder)
+    model.data = None if plan is None else load_data(plan, folder, program.dtype.value)
+    return model
+
+
+def check(source: str | Path) -> list[Diagnostic]:
+    """Everything wrong with a program: a path, or text if it has several lines."""
+    text = str(source)
+    try:
+        if isinstance(source, str) and ("\n" in text or "{" in text):
+            program, folder = load_program(Source("<string>", text)), Path.cwd()
+        else:
+            program, folder = open_program(source), Path(source).resolve().parent
+    except CompileError as error:
+        return list(error.diagnostics)
+    return list(program.check(prober(folder)))
+
+
+def load(path: str | Path) -> Model:
+    """A model from a weights file that netc wrote."""
+    tensors, metadata = checkpoint.load(Path(path))
+    if "source" not in metadata:
+        raise ValueError(f"{path} holds weights without a program: compile it and use load_state_dict")
+    program = load_program(Source(metadata.get("name", "<weights>"), metadata["source"]), dtype=DType(metadata["dtype"]))
+    model = Model(program, program.network(), folder=Path(path).parent)
+    model.load_state_dict(tensors)
+    return model

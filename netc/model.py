@@ -1,0 +1,357 @@
+"""The model: a compiled network with its parameters, callable, differentiable and trainable from Python.
+
+In: an elaborated ``Program``. Out: ``Model``. Code is compiled when it is first needed: calling a model compiles its
+forward pass, ``fit`` the training run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .compiler import units
+from .compiler.elaborate import Network, Program, TrainPlan
+from .compiler.graph import DType, Graph, TensorType, show_shape
+from .compiler.interpreter import evaluate
+from .compiler.pipeline import build, model_layout
+from .runtime.cpu import Library, Unit
+from .runtime.cpu import Model as Memory
+from .tensors import Loss, Output, Parameter
+
+Array = NDArray[Any]
+
+
+class Model:
+    """A network in memory. ``training`` is True as in torch; ``predict`` and ``evaluate`` use evaluation mode."""
+
+    def __init__(self, program: Program, network: Network, *, seed: int | None = None, folder: Path | None = None) -> None:
+        self.program, self.network, self.folder = program, network, folder
+        self.plan: TrainPlan | None = program.train()
+        self.seed = seed if seed is not None else self.plan.seed if self.plan else 0
+        self.training = True
+        self.calls = 0
+        self.data: Any = None
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._units: dict[Any, Unit] = {}
+        self._input_gradients: dict[str, Array] = {}
+        self._allocate()
+
+    def _allocate(self) -> None:
+        has_optimizer = self.plan is not None and self.plan.optimizer_call is not None
+        graph = self._layout_graph(has_optimizer)
+        layouts, size = model_layout(graph)
+        self.orders = {x.name: x.order for x in layouts}
+        self.memory = Memory(layouts, size)
+        self._initialise(has_optimizer)
+        self._parameters = {
+            p.path: Parameter.view_of(self.memory.views[f"param.{p.path}"], p.path) for p in self.network.parameters
+        }
+
+    def _layout_graph(self, has_optimizer: bool) -> Graph:
+        """A graph that has every model tensor as a leaf, and the contractions that decide their layout."""
+        graph = Graph("layout")
+        result = self.network.forward(graph, training=True)
+        graph.outputs["output"] = result.output
+        graph.outputs.update(result.updates)
+        for spec in self.network.parameters:
+            units.leaf(graph, f"param.{spec.path}", spec.dtype, spec.shape)
+        for spec in self.network.buffers:
+            units.leaf(graph, f"buffer.{spec.path}", spec.dtype, spec.shape)
+        if has_optimizer and self.plan is not None:
+            for state in self.plan.states(self.network):
+                units.leaf(graph, state.leaf, state.dtype, state.shape)
+        return graph
+
+    def _initialise(self, has_optimizer: bool) -> None:
+        graph = units.initial(self.network, self.plan if has_optimizer else None)
+        for name, value in evaluate(graph, {}, seed=self.seed).items():
+            self.memory.views[name][...] = value
+
+    # looking at the model
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """The shape table: each layer, its output, its parameters, and the total."""
+        rows = [("layer", "output", "parameters")]
+        sizes = {p.path: int(np.prod(p.shape, dtype=np.int64)) for p in self.network.parameters}
+        for layer in self.network.layers:
+            count = sum(sizes[p] for p in layer.parameters)
+            rows.append((f"{layer.path}  {layer.name}", show_shape(layer.output_shape), f"{count:,}" if count else ""))
+        widths = [max(len(r[i]) for r in rows) for i in range(3)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+        total = f"{sum(sizes.values()):,} parameters"
+        return "\n".join([self.network.name, *lines, total])
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter by path, in order; writing to one changes the model."""
+        return dict(self._parameters)
+
+    def __getitem__(self, key: int | str) -> Module:
+        return Module(self, "")[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "network" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(Module(self, ""), name)
+
+    @property
+    def input(self) -> InputGradients:
+        """``model.input.grad``: the gradient with respect to the last input; ``model.input["x"]`` by name."""
+        return InputGradients(self._input_gradients)
+
+    # running
+
+    def _unit(self, key: Any, make: Any) -> Unit:
+        with self._lock:
+            unit = self._units.get(key)
+            if unit is None:
+                graph = make()
+                artifact = build({graph.name: graph}, self.orders)
+                unit = self._units[key] = Unit(Library(artifact), artifact.units[graph.name], self.memory)
+            return unit
+
+    def _inputs(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
+        specs = self.network.inputs
+        if len(given) > len(specs):
+            raise ValueError(f"{self.network.name} takes {len(specs)} inputs, not {len(given)}")
+        values = dict(zip((s.name for s in specs), given, strict=False)) | dict(named)
+        ready, rows = {}, 0
+        for spec in specs:
+            if spec.name not in values:
+                raise ValueError(f"the input `{spec.name}` is missing")
+            array = as_array(values[spec.name], spec.dtype)
+            if array.shape[1:] != spec.shape or array.ndim == 0:
+                raise ValueError(
+                    f"the input `{spec.name}` has shape {array.shape}, expected (n, {', '.join(map(str, spec.shape))})"
+                )
+            ready[f"input.{spec.name}"], rows = array, len(array)
+        if len({len(a) for a in ready.values()}) > 1:
+            raise ValueError("the inputs have different numbers of rows")
+        return ready, rows
+
+    def __call__(self, *inputs: ArrayLike, **named: ArrayLike) -> Output:
+        """The output for any number of rows, in training mode if ``training`` is set; remembers how to go back."""
+        ready, rows = self._inputs(inputs, named)
+        training = self.training
+        self.calls += 1
+        step = self.calls
+        make = (lambda: units.forward(self.network)) if training else (lambda: units.predict(self.network))
+        result = self._run(self._unit(("forward", training), make), ready, rows, step)["output"]
+
+        def backward(gradient: Array) -> None:
+            self._backward(ready, rows, step, training, gradient)
+
+        output = Output.record(result, backward)
+        self._local.last = output
+        return output
+
+    def _run(self, unit: Unit, inputs: dict[str, Array], rows: int, step: int) -> dict[str, Array]:
+        if rows == 0:
+            shape = tuple(int(d) for d in self.network.output_shape[1:])  # type: ignore[arg-type]
+            return {"output": np.zeros((0, *shape), self.program.dtype.value)}
+        return unit.call(inputs, rows, step=step, seed=self.seed)
+
+    def _backward(self, inputs: dict[str, Array], rows: int, step: int, training: bool, gradient: Array) -> None:
+        unit = self._unit(("backward", training), lambda: units.backward(self.network, training=training))
+        found = unit.call({**inputs, "cotangent": np.ascontiguousarray(gradient)}, rows, step=step, seed=self.seed)
+        for path, parameter in self._parameters.items():
+            part = found[f"gradient.{path}"]
+            parameter.grad = part if parameter.grad is None else parameter.grad + part
+        for spec in self.network.inputs:
+            name = f"gradient.input.{spec.name}"
+            if name in found:
+                known = self._input_gradients.get(spec.name)
+                fits = known is not None and known.shape == found[name].shape
+                self._input_gradients[spec.name] = known + found[name] if fits and known is not None else found[name]
+
+    def backward(self, gradient: ArrayLike) -> None:
+        """Goes back through the last call of this thread with a gradient of its output's shape."""
+        last = getattr(self._local, "last", None)
+        if last is None:
+            raise ValueError("call the model before going backward")
+        last.backward(gradient)
+
+    def zero_grad(self) -> None:
+        """Sets every gradient that exists to zero."""
+        for parameter in self._parameters.values():
+            if parameter.grad is not None:
+                parameter.grad[...] = 0
+        self._input_gradients.clear()
+
+    def train(self, mode: bool = True) -> Model:
+        self.training = mode
+        return self
+
+    def eval(self) -> Model:
+        return self.train(False)
+
+    def predict(self, *inputs: ArrayLike, **named: ArrayLike) -> Array:
+        """The output in evaluation mode, as a plain array."""
+        ready, rows = self._inputs(inputs, named)
+        unit = self._unit(("forward", False), lambda: units.predict(self.network))
+        return self._run(unit, ready, rows, 0)["output"]
+
+    # loss
+
+    def _need_plan(self) -> TrainPlan:
+        if self.plan is None:
+            raise ValueError("the program has no train block, so there is no loss")
+        return self.plan
+
+    def loss(self, output: ArrayLike, target: ArrayLike) -> Loss:
+        """The train block's loss of an output against a target; ``backward()`` on it reaches the parameters."""
+        plan = self._need_plan()
+        value = np.ascontiguousarray(np.asarray(output), dtype=self.program.dtype.value)
+        kind, goal = target_of(target, self.program.dtype)
+        out_type = units.batch_type(value.shape[1:], self.program.dtype)
+        key = ("loss", out_type, kind)
+        unit = self._unit(key, lambda: units.checked(lambda: units.loss(plan, out_type, kind)))
+        inputs = {"output": value, "target": goal}
+        if len(value) != len(goal):
+            raise ValueError(f"the output has {len(value)} rows, the target {len(goal)}")
+        result = unit.call(inputs, len(value), step=self.calls, seed=self.seed)["loss"]
+
+        def backward(gradient: Array) -> None:
+            if not isinstance(output, Output):
+                raise ValueError("the loss was computed from an array, not from the model's output")
+            back = self._unit(("loss_backward", out_type, kind), lambda: units.loss_backward(plan, out_type, kind))
+            given = {**inputs, "cotangent": np.ascontiguousarray(gradient)}
+            output.backward(back.call(given, len(value), step=self.calls, seed=self.seed)["gradient.output"])
+
+        return Loss.record(result, backward)
+
+    def evaluate(self, *arrays: ArrayLike) -> dict[str, float]:
+        """Loss and metrics in evaluation mode; inputs first, the target last."""
+        plan = self._need_plan()
+        ready, rows = self._inputs(arrays[:-1], {})
+        kind, goal = target_of(arrays[-1], self.program.dtype)
+        graph = units.evaluate(self.network, plan, kind)
+        unit = self._unit(("evaluate", kind), lambda: graph)
+        found = unit.call({**ready, "target": goal}, rows, seed=self.seed)
+        return {"loss": float(found["loss"]), **finish_metrics(plan, graph, {n: found[n] for n in graph.outputs})}
+
+    def fit(self, *arrays: ArrayLike, **options: Any) -> Any:
+        """Trains on arrays (inputs first, the target last), or on the file's own data; see ``training.fit``."""
+        from .training import fit
+
+        return fit(self, arrays, **options)
+
+    # weights
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of parameters and buffers by path, in torch's order and shapes."""
+        found = {p.path: np.array(self.memory.views[f"param.{p.path}"]) for p in self.network.parameters}
+        return found | {b.path: np.array(self.memory.views[f"buffer.{b.path}"]) for b in self.network.buffers}
+
+    def load_state_dict(self, tensors: Mapping[str, ArrayLike]) -> None:
+        """Takes parameters and buffers from arrays; raises ValueError naming every one that does not fit."""
+        wanted = {p.path: f"param.{p.path}" for p in self.network.parameters}
+        wanted |= {b.path: f"buffer.{b.path}" for b in self.network.buffers}
+        problems = [f"missing: {n}" for n in wanted if n not in tensors]
+        problems += [f"unexpected: {n}" for n in tensors if n not in wanted]
+        ready = {n: np.asarray(tensors[n]) for n in wanted if n in tensors}
+        problems += [
+            f"{n} has shape {list(a.shape)}, the network has {list(self.memory.views[wanted[n]].shape)}"
+            for n, a in ready.items()
+            if a.shape != self.memory.views[wanted[n]].shape
+        ]
+        if problems:
+            raise ValueError("the weights do not fit the network:\n  " + "\n  ".join(problems))
+        for name, array in ready.items():
+            self.memory.views[wanted[name]][...] = array
+
+    def save(self, path: str | Path) -> None:
+        """Writes parameters and buffers as safetensors, with the program's source in the metadata."""
+        from .runtime.checkpoint import save
+
+        save(Path(path), self.state_dict(), {"source": self.program.source.text, "dtype": self.program.dtype.value})
+
+
+class Module:
+    """A part of a model: its parameters and further parts by position or name."""
+
+    def __init__(self, model: Model, path: str) -> None:
+        self._model, self._path = model, path
+
+    def __getitem__(self, key: int | str) -> Module:
+        prefix = f"{self._path}.{key}" if self._path else str(key)
+        known = [layer.path for layer in self._model.network.layers] + list(self._model._parameters)
+        if not any(p == prefix or p.startswith(prefix + ".") for p in known):
+            raise (IndexError if isinstance(key, int) else KeyError)(f"{self._model.network.name} has no part `{prefix}`")
+        return Module(self._model, prefix)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        path = f"{self._path}.{name}" if self._path else name
+        found = self._model._parameters.get(path)
+        if found is not None:
+            return found
+        try:
+            return self[name]
+        except (KeyError, IndexError):
+            raise AttributeError(f"{self._model.network.name} has no `{path}`") from None
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters of this part, by path within it."""
+        prefix = self._path + "."
+        return {n.removeprefix(prefix): p for n, p in self._model._parameters.items() if n.startswith(prefix)}
+
+    def __repr__(self) -> str:
+        rows = [f"{x.path}  {x.name}" for x in self._model.network.layers if (x.path + ".").startswith(self._path + ".")]
+        return "\n".join(rows)
+
+    def __iter__(self) -> Iterator[Module]:
+        raise TypeError("a part of a model is not iterable; use .parameters()")
+
+
+class InputGradients:
+    """Gradients with respect to the inputs."""
+
+    def __init__(self, gradients: Mapping[str, Array]) -> None:
+        self._gradients = gradients
+
+    @property
+    def grad(self) -> Array | None:
+        return next(iter(self._gradients.values()), None)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._gradients[name]
+
+
+def as_array(value: Any, dtype: DType) -> Array:
+    """Any array-like (frames with ``to_numpy`` too) as a contiguous array of the dtype."""
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    return np.ascontiguousarray(np.asarray(value), dtype=dtype.value)
+
+
+def target_of(target: Any, dtype: DType) -> tuple[TensorType, Array]:
+    """A target with its type: whole numbers become int64, everything else the program's dtype."""
+    array = np.asarray(target.to_numpy() if hasattr(target, "to_numpy") else target)
+    kind = DType.int64 if array.dtype.kind in "iu" else dtype
+    ready = np.ascontiguousarray(array, dtype=kind.value)
+    return units.batch_type(ready.shape[1:], kind), ready
+
+
+def finish_metrics(plan: TrainPlan, graph: Graph, totals: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics from their totals."""
+    if not plan.metrics:
+        return {}
+    end = units.epoch_end(plan, graph)
+    found = evaluate(end, {n: np.asarray(v, np.float64) for n, v in totals.items() if n.startswith("total.")})
+    return {n.removeprefix("metric."): float(v) for n, v in found.items()}
+
+
+def with_options(plan: TrainPlan, **options: Any) -> TrainPlan:
+    """The plan with the given settings replaced; None leaves one as it is."""
+    return replace(plan, **{k: v for k, v in options.items() if v is not None})

@@ -1,0 +1,215 @@
+"""Training a model: the native run with its memory, history and interruptions.
+
+In: a model and its data. Out: ``History``. Everything between two epochs' reports happens in one native call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler import units
+from .compiler.pipeline import build
+from .runtime.artifact import DIVERGED, EXHAUSTED, RUNNING, SLOT, STOPPED
+from .runtime.cpu import Frame, Library, Run, aligned
+
+if TYPE_CHECKING:
+    from .model import Model
+
+Array = NDArray[Any]
+UNLIMITED = 2**62
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer finite."""
+
+    def __init__(self, step: int, epoch: int, where: str) -> None:
+        super().__init__(f"the loss is not finite at step {step} (epoch {epoch}){where}")
+        self.step, self.epoch, self.where = step, epoch, where
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What is known after an epoch. ``epoch`` counts from 1; without validation rows its loss is None."""
+
+    epoch: int
+    loss: float
+    validation_loss: float | None
+    metrics: dict[str, float]
+
+
+@dataclass(slots=True)
+class History:
+    rows: list[EpochRow] = field(default_factory=list)
+    seconds: float = 0.0
+    best_epoch: int = 0
+    status: str = "finished"
+
+    @property
+    def loss(self) -> list[float]:
+        return [r.loss for r in self.rows]
+
+
+def fit(
+    model: Model,
+    arrays: tuple[Any, ...],
+    *,
+    epochs: int | None = None,
+    batch: int | str | None = None,
+    validation: tuple[Any, ...] | None = None,
+    shuffle: bool | None = None,
+    seed: int | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
+) -> History:
+    """Trains in place. arrays: inputs and target; none to use the file's data block. batch: rows or "full".
+
+    Raises Diverged when the loss is not finite (the parameters are those before that step), ValueError for arrays
+    that do not fit. KeyboardInterrupt stops after the current step and is raised again.
+    """
+    return Trainer(model, arrays, validation, epochs, batch, shuffle, seed).run(on_epoch)
+
+
+class Trainer:
+    """One run: its compiled entry, memory and control block; ``run`` may be called again after an interruption."""
+
+    def __init__(
+        self, model: Model, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None, epochs: int | None,
+        batch: int | str | None, shuffle: bool | None, seed: int | None,
+    ) -> None:  # fmt: skip
+        from .model import target_of
+
+        self.model = model
+        plan = self.plan = model._need_plan()
+        if not arrays:
+            arrays, validation = file_data(model)
+        inputs, self.rows = model._inputs(arrays[:-1], {})
+        if self.rows == 0:
+            raise ValueError("there are no rows to train on")
+        self.target, goal = target_of(arrays[-1], model.program.dtype)
+        if len(goal) != self.rows:
+            raise ValueError(f"the inputs have {self.rows} rows, the target {len(goal)}")
+        self.data = {**inputs, "target": goal}
+        self.held: dict[str, Array] = {}
+        if validation is not None and len(validation[0]):
+            held, _ = model._inputs(tuple(validation[:-1]), {})
+            self.held = {**held, "target": target_of(validation[-1], model.program.dtype)[1]}
+        size = plan.batch if batch is None else None if batch == "full" else int(batch)
+        self.batch = min(size or self.rows, self.rows)
+        self.steps_per_epoch = -(-self.rows // self.batch)
+        self.steps = plan.steps if epochs is None and plan.steps else UNLIMITED
+        self.epochs = epochs or plan.epochs or -(-self.steps // self.steps_per_epoch)
+        wanted = plan.shuffle if shuffle is None else shuffle
+        self.shuffle = wanted and self.batch < self.rows
+        self.seed = model.seed if seed is None else seed
+        self._compile()
+
+    def _compile(self) -> None:
+        model, plan = self.model, self.plan
+        graphs = {"step": units.checked(lambda: units.step(model.network, plan, self.target))}
+        if self.held:
+            graphs["evaluate"] = units.evaluate(model.network, plan, self.target)
+        self.graphs = graphs
+        artifact = build(graphs, model.orders, train=True)
+        self.totals = artifact.totals
+        library = Library(artifact)
+        chunk = min(max(self.batch, 64), 1024)
+        layouts = artifact.units
+        frames = {n: Frame(layouts[n], model.memory, self.batch if n == "step" else chunk) for n in graphs}
+        self.history = np.zeros((self.epochs, 2 + len(self.totals)), np.float64)
+        self.best = aligned(len(model.memory.block))
+        order = np.zeros(self.rows, np.int64)
+        keep = [self.history, self.best, order, *self.data.values(), *self.held.values()]
+        run = self.native = Run(library, "train", list(frames.values()), keep)
+        step = frames["step"]
+        settings = {
+            "rows": self.rows, "batch": self.batch, "end_epoch": self.epochs, "end_step": self.steps, "seed": self.seed,
+            "shuffle": int(self.shuffle), "validation_rows": len(self.held["target"]) if self.held else 0, "chunk": chunk,
+            "patience": plan.patience or 0, "history": self.history.ctypes.data, "permutation": order.ctypes.data,
+            "model": model.memory.block.ctypes.data, "best_model": self.best.ctypes.data,
+            "model_bytes": len(model.memory.block), "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch,
+            "scalars": step.scalars.ctypes.data, "step_table": step.table.ctypes.data,
+            "evaluate_table": frames["evaluate"].table.ctypes.data if self.held else 0,
+            "total_steps": min(self.steps, self.epochs * self.steps_per_epoch),
+        }  # fmt: skip
+        for name, value in settings.items():
+            run.set(name, value)
+        run.set_double("best", float("inf"))
+        names = [t.name for t in layouts["step"].table if t.space == "data"]
+        for i, name in enumerate(sorted(names)):
+            source = self.data[name]
+            gathered = aligned(source[:1].nbytes * self.batch + 64)
+            keep.append(gathered)
+            held = self.held.get(name)
+            addresses = (source.ctypes.data, held.ctypes.data if held is not None else 0, gathered.ctypes.data)
+            run.control[len(SLOT) + 3 * i : len(SLOT) + 3 * i + 3] = addresses
+
+    def run(self, on_epoch: Callable[[EpochRow], None] | None = None) -> History:
+        """Goes on from the cursor to the end."""
+        history = History()
+        native = self.native
+        native.set("stop", 0)
+        native.set("status", RUNNING)
+        start = time.perf_counter()
+
+        def report() -> None:
+            while len(history.rows) < native.get("epoch"):
+                row = self._row(len(history.rows))
+                history.rows.append(row)
+                if on_epoch is not None:
+                    on_epoch(row)
+
+        try:
+            native.execute(report)
+        finally:
+            history.seconds = time.perf_counter() - start
+            report()
+        status = native.get("status")
+        if status == DIVERGED:
+            raise Diverged(native.get("step") + 1, native.get("epoch") + 1, self._blame())
+        history.status = {STOPPED: "stopped", EXHAUSTED: "early stop"}.get(status, "finished")
+        history.best_epoch = native.get("best_epoch") + 1
+        return history
+
+    def _row(self, index: int) -> EpochRow:
+        from .model import finish_metrics
+
+        values = self.history[index]
+        if not self.held:
+            return EpochRow(index + 1, float(values[0]), None, {})
+        totals = dict(zip(self.totals, values[2:], strict=True))
+        metrics = finish_metrics(self.plan, self.graphs["evaluate"], totals)
+        return EpochRow(index + 1, float(values[0]), float(values[1]), metrics)
+
+    def _blame(self) -> str:
+        """The layer and line whose value is not finite first, by interpreting the step that failed."""
+        from .compiler.interpreter import trace_nonfinite
+
+        row = self.native.get("row")
+        count = min(self.batch, self.rows - row)
+        order = self.native._keep[1][2] if self.shuffle else np.arange(self.rows)
+        chosen = order[row : row + count]
+        leaves = {n: a[chosen] for n, a in self.data.items()} | dict(self.model.memory.views)
+        leaves |= {f"scalar.{n}": np.asarray(1) for n in ("step", "epoch", "steps", "epochs", "steps_per_epoch")}
+        for name, array in leaves.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                return f": {name.split('.', 1)[-1]} holds values that are not finite"
+        graph = self.graphs["step"]
+        found = trace_nonfinite(graph, leaves, seed=self.seed, step=self.native.get("step") + 1)
+        if found is None:
+            return ""
+        return f": first in {found.origin.layer or 'the loss'}, {found.origin.span}"
+
+
+def file_data(model: Model) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
+    """The arrays of the file's own data block: training and validation."""
+    data = getattr(model, "data", None)
+    if data is None:
+        raise ValueError("the program has no data block: give inputs and target")
+    names = [*(s.name for s in model.network.inputs), "target"]
+    held = None if data.validation is None else tuple(data.validation[n] for n in names)
+    return tuple(data.training[n] for n in names), held
