@@ -1,7 +1,7 @@
 """The tutorial on modules, step by step, in Python: layers, models, gradients, and a training loop by hand.
 
-In: nothing. Out: what each step prints. Run it as ``python examples/seed.py``. Everything that the tutorial does
-with modules of torch for R has its counterpart here; a model's arrays are NumPy arrays.
+In: nothing. Out: what each step prints. Run it as ``python examples/seed.py``. Everything that the tutorial
+does with modules of torch for R has its counterpart here; a model's arrays are NumPy arrays.
 """
 
 from __future__ import annotations

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .cli.probe import prober
 from .compiler.elaborate import Program, check_fit
 from .compiler.elaborate import load as load_program
 from .compiler.graph import DType
+from .data import Scaler
 from .data import load as load_data
-from .data import prober
 from .grammar.diagnostics import CompileError, Diagnostic
 from .grammar.files import read_source
 from .grammar.source import Source
@@ -68,6 +72,12 @@ def load(path: str | Path) -> Model:
     if "source" not in metadata:
         raise ValueError(f"{path} holds weights without a program: compile it and use load_state_dict")
     program = load_program(Source(metadata.get("name", "<weights>"), metadata["source"]), dtype=DType(metadata["dtype"]))
-    model = Model(program, program.network(), folder=Path(path).parent)
+    widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
+    model = Model(program, program.network(widths), folder=Path(path).parent)
     model.load_state_dict(tensors)
+    model.scalers = {
+        n: Scaler(np.asarray(shift), np.asarray(scale))
+        for n, (shift, scale) in json.loads(metadata.get("scalers", "{}")).items()
+    }
+    model.classes = json.loads(metadata.get("classes", "{}"))
     return model

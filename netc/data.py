@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler.elaborate.data import DataPlan, Leaf, TableShape
+from .compiler.elaborate.data import DataPlan, Leaf
 from .compiler.interpreter import evaluate
-from .grammar.source import Span
 from .runtime import philox, tables
 
 Array = NDArray[Any]
@@ -43,19 +42,6 @@ class Data:
     validation: Mapping[str, Array] | None
     scalers: Mapping[str, Scaler] = field(default_factory=dict)
     classes: Mapping[str, list[str]] = field(default_factory=dict)
-
-
-def prober(folder: Path) -> Any:
-    """The ``probe`` of elaboration for files in a folder."""
-
-    def probe(kind: str, path: str, span: Span) -> TableShape:
-        if kind == "csv":
-            names, rows, _ = tables.read_csv(folder / path, span)
-            return TableShape(len(rows), names)
-        shapes = tables.array_shapes(folder / path, kind, span)
-        return TableShape(next((s[0] for s in shapes.values() if s), 0), (), shapes)
-
-    return probe
 
 
 def load(plan: DataPlan, folder: Path, dtype: str) -> Data:

@@ -37,6 +37,8 @@ class Model:
         self.training = True
         self.calls = 0
         self.data: Any = None
+        self.scalers: dict[str, Any] = {}
+        self.classes: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
         self._units: dict[Any, Unit] = {}

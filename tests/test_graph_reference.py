@@ -1,7 +1,7 @@
 """The graphs of training steps, interpreted, against PyTorch: library text, derivatives and optimizers.
 
-In: ``tests/reference``. Every loss, gradient, parameter and buffer of ten steps of five networks, which between
-them use all layers, activations, losses and optimizers of the library's first shelf.
+In: ``tests/reference``. Every loss, gradient, parameter and buffer of ten steps of five networks, which
+between them use all layers, activations, losses and optimizers of the library's first shelf.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ In: PyTorch. Out: ``NAME.float64.safetensors`` and ``NAME.float32.safetensors`` 
 - ``loss``: ``[10]``; ``gradient.PATH``, ``after.PATH``: ``[10, ...]``, after each step.
 
 Run it as ``python tests/reference/make_reference.py``. Weights and data are drawn once, in float32, so that
-both files start from the same numbers. A case whose float32 run strays from its float64 run says nothing about
-a compiler; such a case is refused.
+both files start from the same numbers. A case whose float32 run strays from its float64 run says nothing
+about a compiler; such a case is refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""The command line: ``netc``. Commands live in modules of their own, imported when used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "train": "Train the network of a .net file.",
+    "predict": "Apply saved weights to observations.",
+    "check": "Report what is wrong with .net files.",
+    "show": "Print a stage of compilation.",
+    "doctor": "Print versions, the CPU, the cache.",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"netc.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option("0.1.0", prog_name="netc")
+def main() -> None:
+    """A compiler for small and medium neural networks."""
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Entry point: exit codes 0 done, 1 program or data wrong, 2 usage, 3 diverged, 130 interrupted."""
+    from ..grammar.diagnostics import CompileError
+
+    try:
+        main.main(arguments, prog_name="netc", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except CompileError as error:
+        from .output import print_diagnostics
+
+        print_diagnostics(error.diagnostics, "full")
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def settings_of(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``k=v`` options as constants: numbers, true, false, or texts."""
+    from ..grammar.diagnostics import CompileError
+    from ..grammar.parser import parse_expression
+    from ..grammar.syntax import Number, String
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise click.UsageError(f"--set takes NAME=VALUE, not {pair}")
+        if text in ("true", "false"):
+            found[name] = text == "true"
+            continue
+        try:
+            value = parse_expression(text, "--set")
+        except CompileError:
+            value = String(text)
+        found[name] = value.value if isinstance(value, (Number, String)) else text
+    return found

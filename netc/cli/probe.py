@@ -1,0 +1,23 @@
+"""Shapes of data files for elaboration, read with the standard library alone (arrays need NumPy)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..compiler.elaborate import TableShape
+from ..compiler.elaborate.data import Probe
+from ..grammar.source import Span
+from ..runtime import tables
+
+
+def prober(folder: Path) -> Probe:
+    """The ``probe`` of elaboration for files in a folder."""
+
+    def probe(kind: str, path: str, span: Span) -> TableShape:
+        if kind == "csv":
+            names, rows, _ = tables.read_csv(folder / path, span)
+            return TableShape(len(rows), names)
+        shapes = tables.array_shapes(folder / path, kind, span)
+        return TableShape(next((s[0] for s in shapes.values() if s), 0), (), shapes)
+
+    return probe
