@@ -22,7 +22,13 @@ class Interpreter:
     """Evaluates values of one graph on given leaves; ``dtype`` float64 runs a float32 graph in double precision."""
 
     def __init__(
-        self, inputs: Arrays, *, rows: int | None = None, seed: int = 0, step: int = 1, dtype: DType | None = None
+        self,
+        inputs: Arrays,
+        *,
+        rows: int | None = None,
+        seed: int = 0,
+        step: int = 1,
+        dtype: DType | None = None,
     ) -> None:
         self.inputs, self.rows, self.seed, self.step, self.dtype = inputs, rows, seed, step, dtype
         self.results: dict[int, NDArray[Any]] = {}

@@ -44,20 +44,30 @@ def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -
 
 
 def module_text(
-    graphs: Mapping[str, Graph], orders: Orders, module: Module, units: dict[str, Unit], entries: dict[str, Entry], *, train: bool
+    graphs: Mapping[str, Graph],
+    orders: Orders,
+    module: Module,
+    units: dict[str, Unit],
+    entries: dict[str, Entry],
+    *,
+    train: bool,
 ) -> tuple[str, tuple[str, ...]]:
     """The LLVM text of some graphs, and the names of the metric totals in the order of the history."""
     for name, graph in graphs.items():
         unit = units[name] = lower(graph, orders, vector_bytes=llvm.vector_bytes())
         split = unit.outputs["loss"] if train and name == "step" else None
         entries[name] = module.add(unit, name, split)
-    totals = tuple(n for n in graphs["evaluate"].outputs if n.startswith("total.")) if "evaluate" in graphs else ()
+    totals = (
+        tuple(n for n in graphs["evaluate"].outputs if n.startswith("total.")) if "evaluate" in graphs else ()
+    )
     if train:
         module.entries.append(_train(module, units, entries, totals))
     return module.text(), totals
 
 
-def _train(module: Module, units: Mapping[str, Unit], entries: Mapping[str, Entry], totals: tuple[str, ...]) -> str:
+def _train(
+    module: Module, units: Mapping[str, Unit], entries: Mapping[str, Entry], totals: tuple[str, ...]
+) -> str:
     step = units["step"]
     slots = {b: i for i, b in enumerate(entries["step"].buffers)}
     tensors = [DataTensor(slots[b], _row_bytes(b)) for b in data_buffers(step)]
@@ -68,7 +78,9 @@ def _train(module: Module, units: Mapping[str, Unit], entries: Mapping[str, Entr
         found = [DataTensor(places[b], _row_bytes(b)) for b in data_buffers(other)]
         sums = [(places[other.outputs[n]], DType.float64) for n in totals]
         evaluate = (found, {"loss": places[other.outputs["loss"]]}, sums)
-    return train_function(module, tensors, step.outputs["loss"], {"loss": slots[step.outputs["loss"]]}, evaluate)
+    return train_function(
+        module, tensors, step.outputs["loss"], {"loss": slots[step.outputs["loss"]]}, evaluate
+    )
 
 
 def data_buffers(unit: Unit) -> list[Buffer]:
@@ -89,7 +101,16 @@ def _layout(entry: Entry, unit: Unit) -> UnitLayout:
         fixed, per_row = unit.memory.offsets.get(buffer.name, (0, 0))
         shape = tuple(int(d) for d in buffer.shape if d is not ROWS)  # type: ignore[arg-type]
         table.append(
-            TensorLayout(buffer.name, buffer.dtype.value, shape, buffer.order, ROWS in buffer.shape, buffer.space.value, fixed, per_row)
+            TensorLayout(
+                buffer.name,
+                buffer.dtype.value,
+                shape,
+                buffer.order,
+                ROWS in buffer.shape,
+                buffer.space.value,
+                fixed,
+                per_row,
+            )
         )
     slots = {b: i for i, b in enumerate(entry.buffers)}
     return UnitLayout(

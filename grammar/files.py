@@ -26,7 +26,9 @@ def read_source(path: str | Path) -> Source | Diagnostic:
     except OSError as error:
         return failure("E0001", f"{name} cannot be read: {error.strerror}")
     if not raw.strip():
-        return failure("E0002", f"{name} is empty", "a program needs at least a `net` block; `netc new` writes a starter")
+        return failure(
+            "E0002", f"{name} is empty", "a program needs at least a `net` block; `netc new` writes a starter"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -34,5 +36,9 @@ def read_source(path: str | Path) -> Source | Diagnostic:
     if "\0" in text:
         return failure("E0003", f"{name} is a binary file, not text")
     if text.lstrip().lower().startswith(_NETLISTS):
-        return failure("E0004", f"{name} is an electronic netlist, not a neural network", "netc reads networks written in its own language")
+        return failure(
+            "E0004",
+            f"{name} is an electronic netlist, not a neural network",
+            "netc reads networks written in its own language",
+        )
     return Source(name, text.replace("\r\n", "\n"))

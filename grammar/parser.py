@@ -22,7 +22,21 @@ from .source import Source, Span
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 100
 MAX_ERRORS = 20
-_GOES_ON = {"EQUAL", "PLUS", "MINUS", "PRODUCT", "POWER", "COMMA", "THEN", "ELSE", "IF", "OR", "AND", "NOT", "COMPARE"}
+_GOES_ON = {
+    "EQUAL",
+    "PLUS",
+    "MINUS",
+    "PRODUCT",
+    "POWER",
+    "COMMA",
+    "THEN",
+    "ELSE",
+    "IF",
+    "OR",
+    "AND",
+    "NOT",
+    "COMPARE",
+}
 _OPEN, _CLOSE = {"LPAR", "LSQB"}, {"RPAR", "RSQB"}
 
 
@@ -35,7 +49,9 @@ class _DropNewlines:
         depth = total = 0
         previous = ""
         for token in stream:
-            total += (token.type in _OPEN or token.type == "LBRACE") - (token.type in _CLOSE or token.type == "RBRACE")
+            total += (token.type in _OPEN or token.type == "LBRACE") - (
+                token.type in _CLOSE or token.type == "RBRACE"
+            )
             if total > MAX_DEPTH:
                 raise UnexpectedCharacters("", token.start_pos, token.line, token.column)
             if token.type in _OPEN:
@@ -299,7 +315,19 @@ def parse_expression(text: str, name: str = "<string>") -> s.Expr:
         raise CompileError((_diagnose(source, error, _offset(error, len(text))),)) from None
 
 
-_ITEM_WORDS = ("import", "const", "fn", "init", "schedule", "layer", "optimizer", "metric", "net", "data", "train")
+_ITEM_WORDS = (
+    "import",
+    "const",
+    "fn",
+    "init",
+    "schedule",
+    "layer",
+    "optimizer",
+    "metric",
+    "net",
+    "data",
+    "train",
+)
 
 
 def _offset(error: UnexpectedInput, end: int) -> int:
@@ -341,14 +369,24 @@ def _diagnose(source: Source, error: UnexpectedInput, offset: int) -> Diagnostic
     help_text = f"here {' or '.join(expected[:5])} can stand" if expected else ""
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         span = Span(source, max(len(source.text.rstrip()) - 1, 0), len(source.text.rstrip()))
-        return Diagnostic("E0102", "the file ends in the middle of an item", Label(span, "nothing closes this"), help=help_text)
+        return Diagnostic(
+            "E0102",
+            "the file ends in the middle of an item",
+            Label(span, "nothing closes this"),
+            help=help_text,
+        )
     if isinstance(error, UnexpectedToken):
         word = str(error.token)
         span = Span(source, offset, offset + max(len(word.rstrip()), 1))
         shown = "the end of the line" if error.token.type == "_SEP" else f"`{word}`"
         return Diagnostic("E0101", f"{shown} cannot stand here", Label(span, "unexpected"), help=help_text)
     span = Span(source, offset, min(offset + 1, max(len(source.text), 1)))
-    return Diagnostic("E0101", f"`{source.text[offset : offset + 1]}` cannot stand here", Label(span, "unexpected"), help=help_text)
+    return Diagnostic(
+        "E0101",
+        f"`{source.text[offset : offset + 1]}` cannot stand here",
+        Label(span, "unexpected"),
+        help=help_text,
+    )
 
 
 def _expected(error: UnexpectedInput) -> set[str]:

@@ -31,7 +31,9 @@ def _concise(d: Diagnostic) -> str:
 def _github(d: Diagnostic) -> str:
     span = d.primary.span
     message = d.message.replace("%", "%25").replace("\n", "%0A")
-    return f"::{d.severity} file={span.source.name},line={span.line},col={span.column},title={d.code}::{message}"
+    return (
+        f"::{d.severity} file={span.source.name},line={span.line},col={span.column},title={d.code}::{message}"
+    )
 
 
 def _record(d: Diagnostic) -> dict[str, object]:
@@ -88,4 +90,6 @@ def _excerpt(label: Label, mark: str, width: int, frame: object, accent: object)
 
 
 def _cells(text: str) -> int:
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )

@@ -129,9 +129,7 @@ class Attribute:
     span: Span = _span()
 
 
-Expr = (
-    Number | String | Name | ListOf | Ellipsis_ | Unary | Binary | If | Call | Slice | Index | Attribute
-)
+Expr = Number | String | Name | ListOf | Ellipsis_ | Unary | Binary | If | Call | Slice | Index | Attribute
 
 
 # --- stages ------------------------------------------------------------------------------------------------

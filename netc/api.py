@@ -30,14 +30,23 @@ def open_program(path: str | Path, settings: dict[str, Any] | None = None, dtype
 
 
 def compile(
-    path: str | Path | None = None, *, source: str | None = None, seed: int | None = None, dtype: str = "float32", **constants: Any
+    path: str | Path | None = None,
+    *,
+    source: str | None = None,
+    seed: int | None = None,
+    dtype: str = "float32",
+    **constants: Any,
 ) -> Model:
     """A model from a file or from text. constants replace those of the program. Raises CompileError."""
     if (path is None) == (source is None):
         raise ValueError("give a path or source=, one of them")
     if path is not None:
         return make_model(open_program(path, constants, dtype), Path(path).resolve().parent, seed)
-    return make_model(load_program(Source("<string>", source or ""), settings=constants, dtype=DType(dtype)), Path.cwd(), seed)
+    return make_model(
+        load_program(Source("<string>", source or ""), settings=constants, dtype=DType(dtype)),
+        Path.cwd(),
+        seed,
+    )
 
 
 def make_model(program: Program, folder: Path, seed: int | None = None) -> Model:
@@ -71,7 +80,9 @@ def load(path: str | Path) -> Model:
     tensors, metadata = checkpoint.load(Path(path))
     if "source" not in metadata:
         raise ValueError(f"{path} holds weights without a program: compile it and use load_state_dict")
-    program = load_program(Source(metadata.get("name", "<weights>"), metadata["source"]), dtype=DType(metadata["dtype"]))
+    program = load_program(
+        Source(metadata.get("name", "<weights>"), metadata["source"]), dtype=DType(metadata["dtype"])
+    )
     widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
     model = Model(program, program.network(widths), folder=Path(path).parent)
     model.load_state_dict(tensors)

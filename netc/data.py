@@ -62,7 +62,9 @@ def load(plan: DataPlan, folder: Path, dtype: str) -> Data:
             ready[name] = scaler.apply(ready[name])
     named = {n: classes[e.categories] for n, e in entries.items() if e.categories in classes}
     training = {n: np.ascontiguousarray(a[first]) for n, a in ready.items() if len(a) == rows}
-    validation = {n: np.ascontiguousarray(a[second]) for n, a in ready.items() if len(a) == rows} if kept else None
+    validation = (
+        {n: np.ascontiguousarray(a[second]) for n, a in ready.items() if len(a) == rows} if kept else None
+    )
     return Data(training, validation, scalers, named)
 
 

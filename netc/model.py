@@ -30,7 +30,9 @@ Array = NDArray[Any]
 class Model:
     """A network in memory. ``training`` is True as in torch; ``predict`` and ``evaluate`` use evaluation mode."""
 
-    def __init__(self, program: Program, network: Network, *, seed: int | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self, program: Program, network: Network, *, seed: int | None = None, folder: Path | None = None
+    ) -> None:
         self.program, self.network, self.folder = program, network, folder
         self.plan: TrainPlan | None = program.train()
         self.seed = seed if seed is not None else self.plan.seed if self.plan else 0
@@ -53,7 +55,8 @@ class Model:
         self.memory = Memory(layouts, size)
         self._initialise(has_optimizer)
         self._parameters = {
-            p.path: Parameter.view_of(self.memory.views[f"param.{p.path}"], p.path) for p in self.network.parameters
+            p.path: Parameter.view_of(self.memory.views[f"param.{p.path}"], p.path)
+            for p in self.network.parameters
         }
 
     def _layout_graph(self, has_optimizer: bool) -> Graph:
@@ -87,7 +90,9 @@ class Model:
         sizes = {p.path: int(np.prod(p.shape, dtype=np.int64)) for p in self.network.parameters}
         for layer in self.network.layers:
             count = sum(sizes[p] for p in layer.parameters)
-            rows.append((f"{layer.path}  {layer.name}", show_shape(layer.output_shape), f"{count:,}" if count else ""))
+            rows.append(
+                (f"{layer.path}  {layer.name}", show_shape(layer.output_shape), f"{count:,}" if count else "")
+            )
         widths = [max(len(r[i]) for r in rows) for i in range(3)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         total = f"{sum(sizes.values()):,} parameters"
@@ -162,9 +167,13 @@ class Model:
             return {"output": np.zeros((0, *shape), self.program.dtype.value)}
         return unit.call(inputs, rows, step=step, seed=self.seed)
 
-    def _backward(self, inputs: dict[str, Array], rows: int, step: int, training: bool, gradient: Array) -> None:
+    def _backward(
+        self, inputs: dict[str, Array], rows: int, step: int, training: bool, gradient: Array
+    ) -> None:
         unit = self._unit(("backward", training), lambda: units.backward(self.network, training=training))
-        found = unit.call({**inputs, "cotangent": np.ascontiguousarray(gradient)}, rows, step=step, seed=self.seed)
+        found = unit.call(
+            {**inputs, "cotangent": np.ascontiguousarray(gradient)}, rows, step=step, seed=self.seed
+        )
         for path, parameter in self._parameters.items():
             part = found[f"gradient.{path}"]
             parameter.grad = part if parameter.grad is None else parameter.grad + part
@@ -173,7 +182,9 @@ class Model:
             if name in found:
                 known = self._input_gradients.get(spec.name)
                 fits = known is not None and known.shape == found[name].shape
-                self._input_gradients[spec.name] = known + found[name] if fits and known is not None else found[name]
+                self._input_gradients[spec.name] = (
+                    known + found[name] if fits and known is not None else found[name]
+                )
 
     def backward(self, gradient: ArrayLike) -> None:
         """Goes back through the last call of this thread with a gradient of its output's shape."""
@@ -225,7 +236,9 @@ class Model:
         def backward(gradient: Array) -> None:
             if not isinstance(output, Output):
                 raise ValueError("the loss was computed from an array, not from the model's output")
-            back = self._unit(("loss_backward", out_type, kind), lambda: units.loss_backward(plan, out_type, kind))
+            back = self._unit(
+                ("loss_backward", out_type, kind), lambda: units.loss_backward(plan, out_type, kind)
+            )
             given = {**inputs, "cotangent": np.ascontiguousarray(gradient)}
             output.backward(back.call(given, len(value), step=self.calls, seed=self.seed)["gradient.output"])
 
@@ -239,7 +252,10 @@ class Model:
         graph = units.evaluate(self.network, plan, kind)
         unit = self._unit(("evaluate", kind), lambda: graph)
         found = unit.call({**ready, "target": goal}, rows, seed=self.seed)
-        return {"loss": float(found["loss"]), **finish_metrics(plan, graph, {n: found[n] for n in graph.outputs})}
+        return {
+            "loss": float(found["loss"]),
+            **finish_metrics(plan, graph, {n: found[n] for n in graph.outputs}),
+        }
 
     def fit(self, *arrays: ArrayLike, **options: Any) -> Any:
         """Trains on arrays (inputs first, the target last), or on the file's own data; see ``training.fit``."""
@@ -275,7 +291,11 @@ class Model:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""
         from .runtime.checkpoint import save
 
-        save(Path(path), self.state_dict(), {"source": self.program.source.text, "dtype": self.program.dtype.value})
+        save(
+            Path(path),
+            self.state_dict(),
+            {"source": self.program.source.text, "dtype": self.program.dtype.value},
+        )
 
 
 class Module:
@@ -288,7 +308,9 @@ class Module:
         prefix = f"{self._path}.{key}" if self._path else str(key)
         known = [layer.path for layer in self._model.network.layers] + list(self._model._parameters)
         if not any(p == prefix or p.startswith(prefix + ".") for p in known):
-            raise (IndexError if isinstance(key, int) else KeyError)(f"{self._model.network.name} has no part `{prefix}`")
+            raise (IndexError if isinstance(key, int) else KeyError)(
+                f"{self._model.network.name} has no part `{prefix}`"
+            )
         return Module(self._model, prefix)
 
     def __getattr__(self, name: str) -> Any:
@@ -309,7 +331,11 @@ class Module:
         return {n.removeprefix(prefix): p for n, p in self._model._parameters.items() if n.startswith(prefix)}
 
     def __repr__(self) -> str:
-        rows = [f"{x.path}  {x.name}" for x in self._model.network.layers if (x.path + ".").startswith(self._path + ".")]
+        rows = [
+            f"{x.path}  {x.name}"
+            for x in self._model.network.layers
+            if (x.path + ".").startswith(self._path + ".")
+        ]
         return "\n".join(rows)
 
     def __iter__(self) -> Iterator[Module]:

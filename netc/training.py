@@ -145,7 +145,11 @@ class Trainer:
             gathered = aligned(source[:1].nbytes * self.batch + 64)
             keep.append(gathered)
             held = self.held.get(name)
-            addresses = (source.ctypes.data, held.ctypes.data if held is not None else 0, gathered.ctypes.data)
+            addresses = (
+                source.ctypes.data,
+                held.ctypes.data if held is not None else 0,
+                gathered.ctypes.data,
+            )
             run.control[len(SLOT) + 3 * i : len(SLOT) + 3 * i + 3] = addresses
 
     def run(self, on_epoch: Callable[[EpochRow], None] | None = None) -> History:
@@ -194,7 +198,9 @@ class Trainer:
         order = self.native._keep[1][2] if self.shuffle else np.arange(self.rows)
         chosen = order[row : row + count]
         leaves = {n: a[chosen] for n, a in self.data.items()} | dict(self.model.memory.views)
-        leaves |= {f"scalar.{n}": np.asarray(1) for n in ("step", "epoch", "steps", "epochs", "steps_per_epoch")}
+        leaves |= {
+            f"scalar.{n}": np.asarray(1) for n in ("step", "epoch", "steps", "epochs", "steps_per_epoch")
+        }
         for name, array in leaves.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 return f": {name.split('.', 1)[-1]} holds values that are not finite"

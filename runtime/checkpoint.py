@@ -48,9 +48,13 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """Tensors and metadata; raises CompileError (E0703) for files that are missing, truncated or of another kind."""
     try:
         with safe_open(str(path), "np") as file:
-            return {n: file.get_tensor(n) for n in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {n: file.get_tensor(n) for n in file.keys()}, dict(file.metadata() or {})
     except FileNotFoundError:
         raise _failure("E0703", f"there is no file {path}", path) from None
     except (SafetensorError, OSError) as error:
-        help_text = "torch's own format must be converted: safetensors.torch.save_file(model.state_dict(), path)"
-        raise _failure("E0703", f"{path} is no complete safetensors file ({error})", path, help_text) from None
+        help_text = (
+            "torch's own format must be converted: safetensors.torch.save_file(model.state_dict(), path)"
+        )
+        raise _failure(
+            "E0703", f"{path} is no complete safetensors file ({error})", path, help_text
+        ) from None

@@ -89,7 +89,9 @@ class Unit:
             if len(self._pool) < 4:
                 self._pool.append(frame)
 
-    def call(self, inputs: Mapping[str, Array], rows: int, *, step: int = 0, seed: int = 0) -> dict[str, Array]:
+    def call(
+        self, inputs: Mapping[str, Array], rows: int, *, step: int = 0, seed: int = 0
+    ) -> dict[str, Array]:
         """Runs the unit. inputs: contiguous arrays of the right dtype and shape. Returns copies of the outputs."""
         frame = self.frame(rows)
         for name, array in inputs.items():
@@ -99,7 +101,9 @@ class Unit:
         frame.scalars[:] = 0
         frame.scalars[0], frame.scalars[-1] = step, seed
         self._entry(frame.table.ctypes.data, rows, step, seed)
-        results = {n: np.array(frame.output(n, rows), order="C") for n in self.layout.outputs if self._is_work(n)}
+        results = {
+            n: np.array(frame.output(n, rows), order="C") for n in self.layout.outputs if self._is_work(n)
+        }
         self.release(frame)
         return results
 
@@ -124,10 +128,16 @@ class Frame:
             elif tensor.space == "work":
                 self.table[slot] = self.work.ctypes.data + self._offset(tensor)
             elif tensor.space == "scalar":
-                self.table[slot] = self.scalars.ctypes.data + 8 * SCALARS.index(tensor.name.removeprefix("scalar."))
+                self.table[slot] = self.scalars.ctypes.data + 8 * SCALARS.index(
+                    tensor.name.removeprefix("scalar.")
+                )
 
     def _offset(self, tensor: TensorLayout) -> int:
-        base = self.layout.fixed_bytes + tensor.per_row_offset * self.capacity if tensor.per_row else tensor.fixed
+        base = (
+            self.layout.fixed_bytes + tensor.per_row_offset * self.capacity
+            if tensor.per_row
+            else tensor.fixed
+        )
         return -(-base // 64) * 64 if tensor.per_row else base
 
     def output(self, name: str, rows: int) -> Array:

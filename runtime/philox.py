@@ -26,7 +26,12 @@ def words(seed: int, stream: int, step: int, start: int, count: int) -> NDArray[
     k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
     for _ in range(10):
         p0, p1 = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
-        c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1), p0 & _LOW
+        c0, c1, c2, c3 = (
+            (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0),
+            p1 & _LOW,
+            (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1),
+            p0 & _LOW,
+        )
         k0, k1 = (k0 + WEYL[0]) & 0xFFFFFFFF, (k1 + WEYL[1]) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3])
 
@@ -36,7 +41,9 @@ def uniform(seed: int, stream: int, step: int, count: int, dtype: Any, start: in
     w = words(seed, stream, step, start, count)
     if np.dtype(dtype) == np.float32:
         return ((w[0] >> np.uint64(8)).astype(np.float64) * 2.0**-24).astype(np.float32)
-    return ((w[0] >> np.uint64(5)).astype(np.float64) * 2.0**26 + (w[1] >> np.uint64(6)).astype(np.float64)) * 2.0**-53
+    return (
+        (w[0] >> np.uint64(5)).astype(np.float64) * 2.0**26 + (w[1] >> np.uint64(6)).astype(np.float64)
+    ) * 2.0**-53
 
 
 def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

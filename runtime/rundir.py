@@ -26,7 +26,9 @@ def create(root: Path, name: str) -> Path:
     except OSError as error:
         where = Label(Span(Source(str(root), ""), 0, 0))
         message = f"no run folder can be made in {root}: {error.strerror}"
-        raise CompileError((Diagnostic("E0705", message, where, help="choose another place with --out"),)) from None
+        raise CompileError(
+            (Diagnostic("E0705", message, where, help="choose another place with --out"),)
+        ) from None
     raise RuntimeError("bug in netc: no free run number")
 
 

@@ -33,7 +33,9 @@ def read_csv(path: Path, span: Span) -> tuple[tuple[str, ...], tuple[tuple[str, 
     try:
         rows = _rows(str(path), path.stat().st_mtime)
     except FileNotFoundError:
-        _fail("E0601", f"there is no data file {path}", span, help="paths are relative to the program's folder")
+        _fail(
+            "E0601", f"there is no data file {path}", span, help="paths are relative to the program's folder"
+        )
     except (UnicodeDecodeError, csv.Error):
         _fail("E0609", f"{path} is not a CSV text", span)
     except OSError as error:
@@ -69,7 +71,9 @@ def cell(text: str, path: Path, line: int, column: str, span: Span) -> float:
         _fail("E0604", f"{path} has {shown} where a number is needed", span, f"line {line}, column {column}",
               help="use categories(...) for a column of words")  # fmt: skip
     if not math.isfinite(value):
-        _fail("E0605", f"{path} has a value that is not finite", span, f"line {line}, column {column}: {text}")
+        _fail(
+            "E0605", f"{path} has a value that is not finite", span, f"line {line}, column {column}: {text}"
+        )
     return value
 
 

@@ -44,7 +44,9 @@ def arrays(case: Case, rng: np.random.Generator) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", [DType.float32, DType.float64])
-@pytest.mark.parametrize(("operation", "case"), CASES, ids=[f"{o.name}-{i}" for i, (o, _) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("operation", "case"), CASES, ids=[f"{o.name}-{i}" for i, (o, _) in enumerate(CASES)]
+)
 def test_operation(operation: Operation, case: Case, dtype: DType) -> None:
     case = scaled(case, dtype)
     rng = np.random.default_rng(0)
@@ -80,7 +82,10 @@ def test_dense_layer_and_softmax(rows: int, width: int) -> None:
     graph.outputs["y"] = ops.div(graph, e, ops.broadcast(graph, ops.sum(graph, e, [1]), h.shape, [0]))
     graph.outputs["best"] = ops.argmax(graph, h, [1])
     rng = np.random.default_rng(0)
-    inputs = {"input.x": rng.normal(size=(rows, 7)).astype("f4"), "w": rng.normal(size=(width, 7)).astype("f4")}
+    inputs = {
+        "input.x": rng.normal(size=(rows, 7)).astype("f4"),
+        "w": rng.normal(size=(width, 7)).astype("f4"),
+    }
     expected, got = evaluate(graph, inputs), run(graph, inputs, rows)
     np.testing.assert_allclose(got["y"], expected["y"], rtol=3e-6, atol=1e-7)
     np.testing.assert_array_equal(got["best"], expected["best"])

@@ -63,14 +63,18 @@ def check_derivative(graph: Graph, value: Value, given: dict[str, Any], rng: np.
         assert np.isclose(np.sum(got[name + "'"] * tangent), expected, rtol=1e-6, atol=1e-7), name
 
 
-@pytest.mark.parametrize(("operation", "case"), DIFFERENTIABLE, ids=[f"{o.name}-{i}" for i, (o, _) in enumerate(DIFFERENTIABLE)])
+@pytest.mark.parametrize(
+    ("operation", "case"), DIFFERENTIABLE, ids=[f"{o.name}-{i}" for i, (o, _) in enumerate(DIFFERENTIABLE)]
+)
 def test_derivative(operation: Operation, case: Case) -> None:
     rng = np.random.default_rng(1)
     graph, value = build(operation, case)
     check_derivative(graph, value, arrays(case, rng), rng)
 
 
-@pytest.mark.parametrize(("operation", "case"), DIFFERENTIABLE, ids=[f"{o.name}-{i}" for i, (o, _) in enumerate(DIFFERENTIABLE)])
+@pytest.mark.parametrize(
+    ("operation", "case"), DIFFERENTIABLE, ids=[f"{o.name}-{i}" for i, (o, _) in enumerate(DIFFERENTIABLE)]
+)
 def test_second_derivative(operation: Operation, case: Case) -> None:
     rng = np.random.default_rng(2)
     graph, value = build(operation, case)

@@ -152,7 +152,12 @@ def _concat(ctx: Context, span: Span, tensors: Any, dim: Any) -> Any:
 
 def _pad(ctx: Context, span: Span, x: Any, low: Any, high: Any, value: Any) -> Any:
     tensor = as_tensor(ctx, x, span)
-    if not isinstance(low, list) or not isinstance(high, list) or len(low) != len(tensor.shape) or len(high) != len(low):
+    if (
+        not isinstance(low, list)
+        or not isinstance(high, list)
+        or len(low) != len(tensor.shape)
+        or len(high) != len(low)
+    ):
         fail("E0303", f"pad needs one amount per dimension of {show_shape(tensor.shape)}", span)
     return ops.pad(ctx.graph, tensor, low, high, [0] * len(low), float(value))
 
@@ -275,6 +280,7 @@ BUILTINS: dict[str, Builtin] = {
     "repeated": Builtin((("x", REQUIRED), ("times", REQUIRED)), _repeated),
     "is_list": Builtin((("x", REQUIRED),), lambda ctx, span, x: isinstance(x, list)),
     "is_integer": Builtin(
-        (("x", REQUIRED),), lambda ctx, span, x: isinstance(x, int) or (isinstance(x, Value) and x.dtype is DType.int64)
+        (("x", REQUIRED),),
+        lambda ctx, span, x: isinstance(x, int) or (isinstance(x, Value) and x.dtype is DType.int64),
     ),
 }

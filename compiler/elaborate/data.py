@@ -113,7 +113,9 @@ class _Reader:
         return run
 
     def _categories(self, ctx: Context, span: Span, column: Any) -> Any:
-        leaf = next((x for x in self.leaves if isinstance(column, Value) and x.name == column.attrs.get("name")), None)
+        leaf = next(
+            (x for x in self.leaves if isinstance(column, Value) and x.name == column.attrs.get("name")), None
+        )
         if leaf is None or len(leaf.columns) != 1:
             fail("E0303", "categories() takes one column of a CSV table", span)
         name = leaf.name + ".codes"
@@ -132,7 +134,12 @@ class _Reader:
         if table.kind != "npy":
             key = evaluate(ctx, items[0]) if len(items) == 1 and not isinstance(items[0], s.Slice) else None
             if key not in table.shape.arrays:
-                fail("E0606", f"{table.path} has no array `{key}`", span, help="it has " + ", ".join(table.shape.arrays))
+                fail(
+                    "E0606",
+                    f"{table.path} has no array `{key}`",
+                    span,
+                    help="it has " + ", ".join(table.shape.arrays),
+                )
         self.leaves.append(Leaf(name, table.kind, table.path, (), key, False, span))
         return ops.input(ctx.graph, name, ctx.dtype, table.shape.arrays[key])
 
@@ -145,10 +152,18 @@ class _Reader:
                     stop = len(names)
                 else:
                     last = evaluate(ctx, item.stop)
-                    stop = self._column(ctx, table, item.stop) + 1 if isinstance(last, str) else as_int(last, item.stop.span)
+                    stop = (
+                        self._column(ctx, table, item.stop) + 1
+                        if isinstance(last, str)
+                        else as_int(last, item.stop.span)
+                    )
                     stop = stop + len(names) if stop < 0 else stop
                 if not 0 <= start < stop <= len(names):
-                    fail("E0606", f"columns {start}:{stop} leave the {len(names)} columns of {table.path}", item.span)
+                    fail(
+                        "E0606",
+                        f"columns {start}:{stop} leave the {len(names)} columns of {table.path}",
+                        item.span,
+                    )
                 found += range(start, stop)
             elif isinstance(item, s.ListOf):
                 found += [self._column(ctx, table, part) for part in item.items]
@@ -182,7 +197,12 @@ def plan(block: s.Settings, definitions: Definitions, dtype: DType, probe: Probe
     for entry in block.entries:
         name = entry.name.id
         if name in settings or any(e.name == name for e in entries):
-            fail("E0203", f"`{name}` is set twice", entry.name.span, secondary=(Label(block.span, "in this block"),))
+            fail(
+                "E0203",
+                f"`{name}` is set twice",
+                entry.name.span,
+                secondary=(Label(block.span, "in this block"),),
+            )
         value = evaluate(ctx, entry.value)
         if name in SETTINGS:
             settings[name] = _setting(name, value, entry.value.span)
@@ -203,7 +223,11 @@ def plan(block: s.Settings, definitions: Definitions, dtype: DType, probe: Probe
 def _setting(name: str, value: Any, span: Span) -> Any:
     if name == "validation":
         if not is_number(value) or not 0 <= value < 1:
-            fail("E0304", f"validation is the part of the rows kept for it, from 0 to 1, not {describe(value)}", span)
+            fail(
+                "E0304",
+                f"validation is the part of the rows kept for it, from 0 to 1, not {describe(value)}",
+                span,
+            )
         return float(value)
     return as_int(value, span)
 

@@ -63,7 +63,13 @@ def _name(ctx: Context, e: s.Name) -> Any:
             return table[e.id]
     known = [*ctx.names, *ctx.definitions.constants, *CONSTANTS]
     guess = closest(e.id, known)
-    fail("E0201", f"there is no name `{e.id}` here", e.span, "unknown", help=f"did you mean `{guess}`?" if guess else "")
+    fail(
+        "E0201",
+        f"there is no name `{e.id}` here",
+        e.span,
+        "unknown",
+        help=f"did you mean `{guess}`?" if guess else "",
+    )
 
 
 def _unary(ctx: Context, e: s.Unary) -> Any:
@@ -133,7 +139,12 @@ def matmul(ctx: Context, x: Value, y: Value, span: Span) -> Value:
     """torch.matmul: the last dimension of x against the last but one of y, leading dimensions of both as batch."""
     p, q = len(x.shape), len(y.shape)
     if p == 0 or q == 0:
-        fail("E0402", "`@` needs tensors, not single numbers", span, f"{show_shape(x.shape)} @ {show_shape(y.shape)}")
+        fail(
+            "E0402",
+            "`@` needs tensors, not single numbers",
+            span,
+            f"{show_shape(x.shape)} @ {show_shape(y.shape)}",
+        )
     inner = q - 2 if q > 1 else 0
     batch = [(i, i) for i in range(q - 2)] if p > 2 and q > 2 else []
     agrees = x.shape[-1] == y.shape[inner] and all(x.shape[i] == y.shape[j] for i, j in batch)
@@ -165,7 +176,10 @@ def _index(ctx: Context, e: s.Index) -> Any:
     if isinstance(base, list):
         if len(e.items) != 1 or isinstance(e.items[0], s.Slice):
             if len(e.items) == 1 and isinstance(e.items[0], s.Slice):
-                parts = [None if p is None else as_int(evaluate(ctx, p), p.span) for p in (e.items[0].start, e.items[0].stop, e.items[0].step)]
+                parts = [
+                    None if p is None else as_int(evaluate(ctx, p), p.span)
+                    for p in (e.items[0].start, e.items[0].stop, e.items[0].step)
+                ]
                 return base[slice(*parts)]
             fail("E0303", "a list takes one index", e.span)
         at = as_int(evaluate(ctx, e.items[0]), e.items[0].span)
@@ -192,7 +206,10 @@ def _index_tensor(ctx: Context, e: s.Index, x: Value) -> Value:
                 continue
             if not isinstance(extent, int):
                 fail("E0407", "the observations cannot be sliced", e.span)
-            parts = [None if p is None else as_int(evaluate(ctx, p), p.span) for p in (item.start, item.stop, item.step)]
+            parts = [
+                None if p is None else as_int(evaluate(ctx, p), p.span)
+                for p in (item.start, item.stop, item.step)
+            ]
             if parts[2] is not None and parts[2] < 1:
                 fail("E0304", "a step must be positive", e.span)
             start, stop, step = slice(*parts).indices(extent)
@@ -223,7 +240,13 @@ def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
         return _call_builtin(ctx, e, BUILTINS[name], first)
     if definition is None:
         guess = closest(name, [*BUILTINS, *ctx.definitions.items])
-        fail("E0202", f"there is no function `{name}`", e.function.span, "unknown", help=f"did you mean `{guess}`?" if guess else "")
+        fail(
+            "E0202",
+            f"there is no function `{name}`",
+            e.function.span,
+            "unknown",
+            help=f"did you mean `{guess}`?" if guess else "",
+        )
     if definition.kind not in ("fn", "init", "schedule"):
         fail("E0503", f"the {definition.kind} `{name}` cannot be called in an expression", e.function.span)
     names = bind(ctx, definition, e.arguments, e.span, first)
@@ -256,7 +279,11 @@ def check_requirement(ctx: Context, statement: s.Require) -> None:
 
 
 def bind(
-    ctx: Context, definition: s.Definition, arguments: Sequence[s.Argument], span: Span, first: Sequence[Any] = ()
+    ctx: Context,
+    definition: s.Definition,
+    arguments: Sequence[s.Argument],
+    span: Span,
+    first: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Arguments to parameters; defaults are evaluated in the definition's own scope. Inferred ones may be absent."""
     positional = [p for p in definition.parameters if not p.keyword_only]
@@ -312,7 +339,12 @@ def _call_builtin(ctx: Context, e: s.Call, builtin: Builtin, first: Sequence[Any
     for argument in e.arguments:
         if argument.name is not None:
             if argument.name not in names or argument.name in values:
-                fail("E0302", f"`{e.function.id}` has no argument `{argument.name}` left", argument.span, help="it takes " + ", ".join(names))
+                fail(
+                    "E0302",
+                    f"`{e.function.id}` has no argument `{argument.name}` left",
+                    argument.span,
+                    help="it takes " + ", ".join(names),
+                )
             values[argument.name] = evaluate(ctx, argument.value)
     for name, default in builtin.parameters:
         if name not in values and default is REQUIRED:

@@ -105,7 +105,9 @@ class Network:
         return record.values
 
 
-def elaborate(net: s.Net, definitions: Definitions, dtype: DType, widths: Mapping[str, tuple[int, ...]]) -> Network:
+def elaborate(
+    net: s.Net, definitions: Definitions, dtype: DType, widths: Mapping[str, tuple[int, ...]]
+) -> Network:
     """Raises Failed for the first problem of the net. widths: shapes of one observation, for ``auto``."""
     graph = Graph("check")
     inputs = _inputs(graph, net, definitions, dtype, widths)
@@ -113,7 +115,12 @@ def elaborate(net: s.Net, definitions: Definitions, dtype: DType, widths: Mappin
     output = _walk(graph, net, definitions, dtype, inputs, record)
     total = sum(_size(p.shape) for p in record.parameters)
     if total > MAX_PARAMETERS:
-        fail("E0505", f"the network has {total:,} parameters", net.name.span, f"{total * dtype.itemsize / 2**30:.1f} GiB")
+        fail(
+            "E0505",
+            f"the network has {total:,} parameters",
+            net.name.span,
+            f"{total * dtype.itemsize / 2**30:.1f} GiB",
+        )
     return Network(
         net.name.id, net, definitions, dtype, inputs, output.shape, tuple(record.parameters), tuple(record.buffers),
         tuple(record.layers),
@@ -142,7 +149,11 @@ def _inputs(
         for dim, item in enumerate(statement.shape.items):
             if isinstance(item, s.Name) and item.id == "auto":
                 if width is None or dim >= len(width):
-                    fail("E0608", f"the size of `{name}` is to come from the data, but there are none", item.span)
+                    fail(
+                        "E0608",
+                        f"the size of `{name}` is to come from the data, but there are none",
+                        item.span,
+                    )
                 shape.append(width[dim])
                 continue
             extent = as_int(evaluate(ctx, item), item.span, "a size")
@@ -151,7 +162,12 @@ def _inputs(
             shape.append(extent)
         found.append(InputSpec(name, tuple(shape), _dtype(statement.dtype, dtype), statement.span))
     if not found:
-        fail("E0501", f"the net `{net.name.id}` declares no input", net.name.span, help="begin with `input x: [3]`")
+        fail(
+            "E0501",
+            f"the net `{net.name.id}` declares no input",
+            net.name.span,
+            help="begin with `input x: [3]`",
+        )
     return tuple(found)
 
 
@@ -162,12 +178,22 @@ def _dtype(name: s.Name | None, default: DType) -> DType:
         return default
     if name.id not in DType.__members__:
         guess = closest(name.id, DType.__members__)
-        fail("E0406", f"there is no element type `{name.id}`", name.span, help=f"did you mean `{guess}`?" if guess else "")
+        fail(
+            "E0406",
+            f"there is no element type `{name.id}`",
+            name.span,
+            help=f"did you mean `{guess}`?" if guess else "",
+        )
     return DType[name.id]
 
 
 def _walk(
-    graph: Graph, net: s.Net, definitions: Definitions, dtype: DType, inputs: tuple[InputSpec, ...], record: _Record
+    graph: Graph,
+    net: s.Net,
+    definitions: Definitions,
+    dtype: DType,
+    inputs: tuple[InputSpec, ...],
+    record: _Record,
 ) -> Value:
     ctx = Context(graph, dtype, definitions)
     ctx.names["training"] = record.training
@@ -186,7 +212,9 @@ class _Walker:
     def __init__(self, record: _Record) -> None:
         self.record = record
 
-    def body(self, ctx: Context, statements: tuple[s.Statement, ...], x: Value, path: str, where: Span) -> Value | None:
+    def body(
+        self, ctx: Context, statements: tuple[s.Statement, ...], x: Value, path: str, where: Span
+    ) -> Value | None:
         """Statements of a net, layer or block: declarations, bindings, stages, at most one return."""
         position, moved, flow = 0, False, []
         for statement in statements:
@@ -279,7 +307,11 @@ class _Walker:
         if definition is not None and definition.kind == "layer":
             y = self._layer(ctx, definition, stage, x, path)
         elif definition is not None and definition.kind != "fn":
-            fail("E0202", f"`{name}` is a definition of {definition.kind}, not a layer", stage.call.function.span)
+            fail(
+                "E0202",
+                f"`{name}` is a definition of {definition.kind}, not a layer",
+                stage.call.function.span,
+            )
         else:
             inner = ctx.inside(dict(ctx.names), stage.span, path)
             result = self._unknown_as_layer(inner, stage, x)
@@ -293,7 +325,10 @@ class _Walker:
         try:
             result = call(ctx, stage.call, [x])
         except Failed as failure:
-            if failure.diagnostic.code == "E0202" and failure.diagnostic.primary.span == stage.call.function.span:
+            if (
+                failure.diagnostic.code == "E0202"
+                and failure.diagnostic.primary.span == stage.call.function.span
+            ):
                 fail("E0202", f"there is no layer or function `{stage.call.function.id}`", stage.call.function.span,
                      "unknown", help=failure.diagnostic.help)  # fmt: skip
             raise
@@ -314,7 +349,9 @@ class _Walker:
             fail("E0501", f"the layer `{definition.name.id}` declares no input", definition.name.span)
         for parameter in definition.parameters:
             if parameter.name.id not in names:
-                fail("E0403", f"`{parameter.name.id}` of `{definition.name.id}` cannot be inferred", stage.span)
+                fail(
+                    "E0403", f"`{parameter.name.id}` of `{definition.name.id}` cannot be inferred", stage.span
+                )
         result = self.body(inner, definition.body, x, path, stage.span)
         if result is None:
             fail("E0504", f"the layer `{definition.name.id}` returns nothing", definition.name.span)
@@ -357,7 +394,11 @@ class _Walker:
             tensor = value if isinstance(value, Value) else ops.constant(ctx.graph, value, target.dtype)
             tensor = ops.cast(ctx.graph, tensor, target.dtype)
             if tensor.shape != target.shape and joint_shape(tensor.shape, target.shape) != target.shape:
-                fail("E0402", f"`{name}` is {show_shape(target.shape)}, not {show_shape(tensor.shape)}", statement.span)
+                fail(
+                    "E0402",
+                    f"`{name}` is {show_shape(target.shape)}, not {show_shape(tensor.shape)}",
+                    statement.span,
+                )
             self.record.updates["buffer." + _join(path, name)] = spread(ctx, tensor, target.shape)
 
 

@@ -88,7 +88,11 @@ class Program:
 
     def data(self, probe: data_blocks.Probe) -> data_blocks.DataPlan | None:
         block = self.data_block
-        return None if block is None else _raising(lambda: data_blocks.plan(block, self.definitions, self.dtype, probe))
+        return (
+            None
+            if block is None
+            else _raising(lambda: data_blocks.plan(block, self.definitions, self.dtype, probe))
+        )
 
     def check(self, probe: data_blocks.Probe) -> tuple[Diagnostic, ...]:
         """Every problem of the blocks: data, net, train, and how they fit."""
@@ -164,11 +168,17 @@ def _raising(run: Callable[[], Any]) -> Any:
     except Failed as failure:
         raise CompileError((failure.diagnostic,)) from None
     except RecursionError:
-        raise CompileError((Diagnostic("E0204", "the program is nested too deeply", Label(NOWHERE)),)) from None
+        raise CompileError(
+            (Diagnostic("E0204", "the program is nested too deeply", Label(NOWHERE)),)
+        ) from None
 
 
 def load(
-    source: Source, *, folder: Path | None = None, settings: Mapping[str, Any] | None = None, dtype: DType = DType.float32
+    source: Source,
+    *,
+    folder: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    dtype: DType = DType.float32,
 ) -> Program:
     """Reads a program. settings replace constants of the file. Raises CompileError with all that is wrong."""
     loader = _Loader(folder)
@@ -205,7 +215,12 @@ class _Loader:
                     key = "net" if isinstance(item, s.Net) else item.kind
                     if key in self.blocks:
                         first = self.blocks[key].span
-                        self._report("E0203", f"there are two `{key}` blocks", Label(item.span), Label(first, "the first"))
+                        self._report(
+                            "E0203",
+                            f"there are two `{key}` blocks",
+                            Label(item.span),
+                            Label(first, "the first"),
+                        )
                     self.blocks.setdefault(key, item)
                 case _:
                     pass
@@ -252,7 +267,9 @@ class _Loader:
         net = self.blocks.get("net")
         if not isinstance(net, s.Net):
             where = Label(Span(source, 0, min(1, len(source.text))))
-            raise Failed(Diagnostic("E0502", "the file has no `net` block", where, help="`netc new` writes a starter"))
+            raise Failed(
+                Diagnostic("E0502", "the file has no `net` block", where, help="`netc new` writes a starter")
+            )
         data, train = self.blocks.get("data"), self.blocks.get("train")
         return Program(
             source, dtype, definitions, net, data if isinstance(data, s.Settings) else None,

@@ -14,7 +14,18 @@ from .. import ops
 from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
 from .expressions import IMPLICIT, bind, call, check_requirement, evaluate
 from .network import Network
-from .values import Context, Definitions, Failed, as_bool, as_int, as_tensor, describe, fail, is_number, spread
+from .values import (
+    Context,
+    Definitions,
+    Failed,
+    as_bool,
+    as_int,
+    as_tensor,
+    describe,
+    fail,
+    is_number,
+    spread,
+)
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
@@ -54,7 +65,9 @@ class Metric:
             elif isinstance(statement, s.Total):
                 value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span)
                 if value.shape:
-                    fail("E0402", f"a total is a single number, not {show_shape(value.shape)}", statement.span)
+                    fail(
+                        "E0402", f"a total is a single number, not {show_shape(value.shape)}", statement.span
+                    )
                 found[statement.name.id] = ops.cast(graph, value, DType.float64)
         return found
 
@@ -62,7 +75,9 @@ class Metric:
         ctx = self._context(graph, dict(totals))
         for statement in self.definition.body:
             if isinstance(statement, s.Return):
-                return ops.cast(graph, as_tensor(ctx, evaluate(ctx, statement.value), statement.span), DType.float64)
+                return ops.cast(
+                    graph, as_tensor(ctx, evaluate(ctx, statement.value), statement.span), DType.float64
+                )
         fail("E0504", f"the metric `{self.name}` returns nothing", self.definition.name.span)
 
     def _context(self, graph: Graph, names: dict[str, Any]) -> Context:
@@ -132,12 +147,21 @@ class TrainPlan:
 
     def _optimizer(self, ctx: Context) -> tuple[s.Definition, dict[str, Any], s.Call]:
         if self.optimizer_call is None:
-            fail("E0507", "the train block names no optimizer", self.loss_call.span, help="add `optimizer = adam()`")
+            fail(
+                "E0507",
+                "the train block names no optimizer",
+                self.loss_call.span,
+                help="add `optimizer = adam()`",
+            )
         name = self.optimizer_call.function
         definition = ctx.definitions.find(name.id)
         if definition is None or definition.kind != "optimizer":
             fail("E0202", f"there is no optimizer `{name.id}`", name.span, "unknown")
-        return definition, bind(ctx, definition, self.optimizer_call.arguments, self.optimizer_call.span), self.optimizer_call
+        return (
+            definition,
+            bind(ctx, definition, self.optimizer_call.arguments, self.optimizer_call.span),
+            self.optimizer_call,
+        )
 
     def _context(self, graph: Graph) -> Context:
         ctx = Context(graph, self.dtype, self.definitions, path="optimizer")
@@ -162,7 +186,12 @@ class TrainPlan:
         if self.clip_value is not None:
             limit = self.clip_value
             return {
-                p: ops.binary(graph, "maximum", ops.binary(graph, "minimum", v, ops.full_like(graph, v, limit)), ops.full_like(graph, v, -limit))
+                p: ops.binary(
+                    graph,
+                    "maximum",
+                    ops.binary(graph, "minimum", v, ops.full_like(graph, v, limit)),
+                    ops.full_like(graph, v, -limit),
+                )
                 for p, v in gradients.items()
             }
         if self.clip_norm is None:
@@ -174,7 +203,9 @@ class TrainPlan:
         assert total is not None
         norm = ops.add(graph, ops.sqrt(graph, total), ops.constant(graph, 1e-6, total.dtype))
         one = ops.constant(graph, 1.0, total.dtype)
-        scale = ops.binary(graph, "minimum", one, ops.div(graph, ops.constant(graph, self.clip_norm, total.dtype), norm))
+        scale = ops.binary(
+            graph, "minimum", one, ops.div(graph, ops.constant(graph, self.clip_norm, total.dtype), norm)
+        )
         return {p: ops.mul(graph, v, ops.broadcast(graph, scale, v.shape, ())) for p, v in gradients.items()}
 
     def _update(
@@ -193,7 +224,13 @@ class TrainPlan:
         return outputs, tuple(specs)
 
     def _one(
-        self, ctx: Context, definition: s.Definition, path: str, leaf: Value, outputs: dict[str, Value], specs: list[StateSpec]
+        self,
+        ctx: Context,
+        definition: s.Definition,
+        path: str,
+        leaf: Value,
+        outputs: dict[str, Value],
+        specs: list[StateSpec],
     ) -> None:
         graph, states, updated = ctx.graph, {}, {}
         for statement in definition.body:
@@ -201,7 +238,11 @@ class TrainPlan:
                 case s.State():
                     value = evaluate(ctx, statement.init)
                     if not is_number(value):
-                        fail("E0405", f"a state begins with a known number, not {describe(value)}", statement.span)
+                        fail(
+                            "E0405",
+                            f"a state begins with a known number, not {describe(value)}",
+                            statement.span,
+                        )
                     name = statement.name.id
                     state = f"state.{path}.{name}"
                     states[name] = StateSpec(state, path, name, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
@@ -233,7 +274,12 @@ def plan(block: s.Settings, definitions: Definitions, dtype: DType) -> TrainPlan
     for entry in block.entries:
         name = entry.name.id
         if name in entries:
-            fail("E0203", f"`{name}` is set twice", entry.name.span, secondary=(Label(entries[name].name.span, "first here"),))
+            fail(
+                "E0203",
+                f"`{name}` is set twice",
+                entry.name.span,
+                secondary=(Label(entries[name].name.span, "first here"),),
+            )
         if name not in SETTINGS:
             guess = closest(name, SETTINGS)
             fail("E0506", f"`train` has no setting `{name}`", entry.name.span, "unknown",
@@ -276,7 +322,12 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
         if not isinstance(e, s.Call) or e.function.id != "early_stop" or len(e.arguments) != 1:
             fail("E0303", "`stop` takes `early_stop(patience = 10)`", e.span)
         return replace(plan, patience=_positive(evaluate(ctx, e.arguments[0].value), e.span))
-    if name == "clip" and isinstance(e, s.Call) and e.function.id in ("clip_norm", "clip_value") and e.arguments:
+    if (
+        name == "clip"
+        and isinstance(e, s.Call)
+        and e.function.id in ("clip_norm", "clip_value")
+        and e.arguments
+    ):
         limit = evaluate(ctx, e.arguments[0].value)
         return replace(plan, **{e.function.id: _limit(limit, e.span)})
     value = evaluate(ctx, e)

@@ -23,7 +23,7 @@ Known = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Failed(Exception):  # noqa: N818 - it is not an error of ours but of the program
+class Failed(Exception):
     """Carries one diagnostic out of an evaluation."""
 
     diagnostic: Diagnostic
@@ -180,7 +180,9 @@ def _joint_dtype(ctx: Context, tensors: list[Value], values: list[Any]) -> DType
         return DType.float64 if DType.float64 in floats else DType.float32
     if any(isinstance(v, float) for v in values) or any(v is ROWS for v in values):
         return ctx.dtype
-    if any(t.dtype is DType.int64 for t in tensors) or any(is_number(v) and not isinstance(v, bool) for v in values):
+    if any(t.dtype is DType.int64 for t in tensors) or any(
+        is_number(v) and not isinstance(v, bool) for v in values
+    ):
         return DType.int64 if tensors else ctx.dtype
     return DType.bool if tensors else ctx.dtype
 

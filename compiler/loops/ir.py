@@ -183,7 +183,10 @@ class Constant:
     dtype: DType
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Constant) and (repr(self.value), self.dtype) == (repr(other.value), other.dtype)
+        return isinstance(other, Constant) and (repr(self.value), self.dtype) == (
+            repr(other.value),
+            other.dtype,
+        )
 
     def __hash__(self) -> int:
         return hash((repr(self.value), self.dtype))

@@ -94,7 +94,9 @@ class _Lowering:
             found = self.memo[key] = value.op.element(self, value, index)
         return found
 
-    def reduce(self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]) -> Expr:
+    def reduce(
+        self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]
+    ) -> Expr:
         if not extents:
             return body(())
         axes = [self._axis(e) for e in extents]
@@ -148,7 +150,9 @@ class _Lowering:
                 cost[value.id], heavy[value.id] = 0, False
                 continue
             name = value.op.name
-            cost[value.id] = (0 if name in FREE else COSTS.get(name, 1)) + sum(cost[v.id] for v in value.inputs)
+            cost[value.id] = (0 if name in FREE else COSTS.get(name, 1)) + sum(
+                cost[v.id] for v in value.inputs
+            )
             heavy[value.id] = name in HEAVY or any(heavy[v.id] for v in value.inputs)
             if self._needs_buffer(value, cost[value.id], heavy[value.id]):
                 order = self._like_parameters(value)
@@ -194,7 +198,9 @@ class _Lowering:
         index = tuple(Affine.of(a) for a in axes)
         expr = self.read(value, index)
         ordered = tuple(axes[d] for d in buffer.order)
-        return Kernel(f"{buffer.name}", ordered, (Store(buffer, index, expr),), value.origin.span, value.origin.layer)
+        return Kernel(
+            f"{buffer.name}", ordered, (Store(buffer, index, expr),), value.origin.span, value.origin.layer
+        )
 
     def _order(self, kernels: list[Kernel]) -> list[Kernel]:
         """Producers before consumers, readers of a leaf before the kernel that overwrites it."""
@@ -217,13 +223,17 @@ class _Lowering:
             pending = [k for k in pending if id(k) not in chosen]
         return done + copies
 
-    def _is_ready(self, kernel: Kernel, pending: list[Kernel], written: set[Buffer], updated: set[str]) -> bool:
+    def _is_ready(
+        self, kernel: Kernel, pending: list[Kernel], written: set[Buffer], updated: set[str]
+    ) -> bool:
         mine = kernel.stores[0].buffer
         reads = loads(kernel)
         if any(b in written and b != mine and self._produced(b, kernel) for b in reads):
             return False
         if mine.name in updated:
-            return not any(mine in loads(k) and not self._reads_new(k, mine) for k in pending if k is not kernel)
+            return not any(
+                mine in loads(k) and not self._reads_new(k, mine) for k in pending if k is not kernel
+            )
         return True
 
     def _produced(self, buffer: Buffer, kernel: Kernel) -> bool:
@@ -257,8 +267,12 @@ class _Lowering:
 
     def _through_work(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
         store = kernel.stores[0]
-        temporary = Buffer(f"new.{store.buffer.name}", store.buffer.dtype, store.buffer.shape, store.buffer.order, Space.work)
-        first = Kernel(kernel.name, kernel.axes, (Store(temporary, store.index, store.value),), kernel.span, kernel.layer)
+        temporary = Buffer(
+            f"new.{store.buffer.name}", store.buffer.dtype, store.buffer.shape, store.buffer.order, Space.work
+        )
+        first = Kernel(
+            kernel.name, kernel.axes, (Store(temporary, store.index, store.value),), kernel.span, kernel.layer
+        )
         copy = Store(store.buffer, store.index, Load(temporary, store.index))
         return first, Kernel(f"copy.{kernel.name}", kernel.axes, (copy,), kernel.span, kernel.layer)
 
@@ -267,8 +281,11 @@ def _same_points(reader: Value, value: Value) -> bool:
     """A reader that needs each element of the value once, at the element's own place."""
     if reader.op.name == "permute":
         return True
-    return reader.op.name not in HEAVY and reader.op.name not in INDEXING and reader.shape == value.shape and (
-        reader.op.name not in ("pad", "concat")
+    return (
+        reader.op.name not in HEAVY
+        and reader.op.name not in INDEXING
+        and reader.shape == value.shape
+        and (reader.op.name not in ("pad", "concat"))
     )
 
 

@@ -46,7 +46,11 @@ def plan_memory(kernels: Sequence[Kernel], outputs: Mapping[str, Buffer]) -> Mem
 
 
 def _place(
-    buffers: list[Buffer], first: Mapping[Buffer, int], last: Mapping[Buffer, int], offsets: dict[str, tuple[int, int]], per_row: bool
+    buffers: list[Buffer],
+    first: Mapping[Buffer, int],
+    last: Mapping[Buffer, int],
+    offsets: dict[str, tuple[int, int]],
+    per_row: bool,
 ) -> int:
     placed: list[tuple[int, int, Buffer]] = []
     total = 0

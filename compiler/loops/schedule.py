@@ -5,7 +5,20 @@ In: a kernel. Out: a ``Schedule``, from strides and extents alone, in microsecon
 
 from __future__ import annotations
 
-from .ir import Affine, Apply, Axis, Constant, Expr, Guarded, Kernel, Load, Position, Random, Reduction, Schedule
+from .ir import (
+    Affine,
+    Apply,
+    Axis,
+    Constant,
+    Expr,
+    Guarded,
+    Kernel,
+    Load,
+    Position,
+    Random,
+    Reduction,
+    Schedule,
+)
 
 REGISTERS = 32
 
@@ -50,7 +63,12 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
     store = kernel.stores[0]
     parts = walk(store.value)
     loads = [x for x in parts if isinstance(x, Load)]
-    element = max([store.buffer.dtype.itemsize if store.buffer.dtype.is_float else 4, *(x.dtype.itemsize for x in loads if x.dtype.is_float)])
+    element = max(
+        [
+            store.buffer.dtype.itemsize if store.buffer.dtype.is_float else 4,
+            *(x.dtype.itemsize for x in loads if x.dtype.is_float),
+        ]
+    )
     width = max(vector_bytes // element, 1)
     lanes: set[str] = set()
     inner = kernel.axes[-1] if kernel.axes else None
@@ -59,7 +77,11 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
     for reduction in reductions:
         axis = reduction.axes[-1]
         mine = [x for x in walk(reduction.body) if isinstance(x, Load)]
-        if not isinstance(axis.extent, int) or axis.extent < 2 or any(isinstance(x, Reduction) for x in walk(reduction.body)):
+        if (
+            not isinstance(axis.extent, int)
+            or axis.extent < 2
+            or any(isinstance(x, Reduction) for x in walk(reduction.body))
+        ):
             continue
         depends = parallel is not None and parallel in reduction.free
         own = _mismatch(mine, axis)
@@ -90,7 +112,9 @@ def _tile(
         return vectors, ()
     budget = max((REGISTERS - 4) // (vectors + 1), 1) if vectors > 1 else 8
     for axis in reversed(kernel.axes[:-1] if parallel is not None else kernel.axes):
-        if any(axis in r.free for r in reductions) and not any(axis.name == r.axes[-1].name for r in reductions):
+        if any(axis in r.free for r in reductions) and not any(
+            axis.name == r.axes[-1].name for r in reductions
+        ):
             points = min(budget, 8)
             if isinstance(axis.extent, int):
                 while axis.extent % points:

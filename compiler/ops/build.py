@@ -186,10 +186,21 @@ def concat(g: Graph, parts: Sequence[Value], dim: int) -> Value:
 
 
 def window(
-    g: Graph, x: Value, dims: Sequence[int], sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    g: Graph,
+    x: Value,
+    dims: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
 ) -> Value:
     return _make(
-        g, "window", x, dims=tuple(dims), sizes=tuple(sizes), strides=tuple(strides), dilations=tuple(dilations)
+        g,
+        "window",
+        x,
+        dims=tuple(dims),
+        sizes=tuple(sizes),
+        strides=tuple(strides),
+        dilations=tuple(dilations),
     )
 
 

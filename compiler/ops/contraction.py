@@ -53,11 +53,17 @@ def _vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
     shared = len(batch)
     # c has dimensions [batch, left, right]; against y's free dims it gives [batch, left, summed of y].
     to_x = b.contract(
-        g, c, y, [(shared + len(left) + i, d) for i, d in enumerate(right)], [(i, q) for i, (_, q) in enumerate(batch)]
+        g,
+        c,
+        y,
+        [(shared + len(left) + i, d) for i, d in enumerate(right)],
+        [(i, q) for i, (_, q) in enumerate(batch)],
     )
     rest = sorted(range(len(axes)), key=lambda i: axes[i][1])
     order_x = [*(p for p, _ in batch), *left, *(axes[i][0] for i in rest)]
-    to_y = b.contract(g, c, x, [(shared + i, d) for i, d in enumerate(left)], [(i, p) for i, (p, _) in enumerate(batch)])
+    to_y = b.contract(
+        g, c, x, [(shared + i, d) for i, d in enumerate(left)], [(i, p) for i, (p, _) in enumerate(batch)]
+    )
     rest = sorted(range(len(axes)), key=lambda i: axes[i][0])
     order_y = [*(q for _, q in batch), *right, *(axes[i][1] for i in rest)]
     return b.permute(g, to_x, inverse(order_x)), b.permute(g, to_y, inverse(order_y))
@@ -85,7 +91,9 @@ def _element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
 
 def _case(x: tuple[int, ...], y: tuple[int, ...], axes: Pairs, batch: Pairs = ()) -> Case:
     f64 = DType.float64
-    return Case((TensorType(f64, x), TensorType(f64, y)), (("axes", axes), ("batch", batch)), ((-2.0, 2.0),) * 2)
+    return Case(
+        (TensorType(f64, x), TensorType(f64, y)), (("axes", axes), ("batch", batch)), ((-2.0, 2.0),) * 2
+    )
 
 
 CONTRACT = Operation(

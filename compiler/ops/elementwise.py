@@ -29,9 +29,15 @@ def _element(op: Scalar) -> Callable[[Reader, Value, Sequence[Affine]], Expr]:
 
 
 def _unary(
-    op: Scalar, summary: str, reference: Callable[[Any, Any], Any], vjp: Vjp | NotDifferentiable, domain: tuple[float, float] = ANY
+    op: Scalar,
+    summary: str,
+    reference: Callable[[Any, Any], Any],
+    vjp: Vjp | NotDifferentiable,
+    domain: tuple[float, float] = ANY,
 ) -> Operation:
-    return Operation(op.value, summary, float_type, reference, vjp, _element(op), (Case((F64,), (), (domain,)),))
+    return Operation(
+        op.value, summary, float_type, reference, vjp, _element(op), (Case((F64,), (), (domain,)),)
+    )
 
 
 def _rule(derivative: Callable[[Graph, Value, Value], Value]) -> Vjp:
@@ -57,13 +63,29 @@ def _num(g: Graph, like: Value, value: float) -> Value:
 
 
 NEG = _unary(Scalar.neg, "-x", lambda xp, x: -x, lambda g, n, c: (b.neg(g, c),))
-ABS = _unary(Scalar.abs, "|x|, derivative sign(x)", lambda xp, x: xp.abs(x), _rule(lambda g, x, y: b.sign(g, x)))
+ABS = _unary(
+    Scalar.abs, "|x|, derivative sign(x)", lambda xp, x: xp.abs(x), _rule(lambda g, x, y: b.sign(g, x))
+)
 SIGN = _unary(Scalar.sign, "-1, 0 or 1", lambda xp, x: xp.sign(x), NOT_DIFFERENTIABLE)
 FLOOR = _unary(Scalar.floor, "largest whole number below", lambda xp, x: xp.floor(x), NOT_DIFFERENTIABLE)
-SQRT = _unary(Scalar.sqrt, "square root", lambda xp, x: xp.sqrt(x), _rule(lambda g, x, y: b.div(g, _num(g, y, 0.5), y)), POSITIVE)
+SQRT = _unary(
+    Scalar.sqrt,
+    "square root",
+    lambda xp, x: xp.sqrt(x),
+    _rule(lambda g, x, y: b.div(g, _num(g, y, 0.5), y)),
+    POSITIVE,
+)
 EXP = _unary(Scalar.exp, "e^x", lambda xp, x: xp.exp(x), _rule(lambda g, x, y: y))
-EXPM1 = _unary(Scalar.expm1, "e^x - 1", lambda xp, x: xp.expm1(x), _rule(lambda g, x, y: b.add(g, y, _num(g, y, 1.0))))
-LOG = _unary(Scalar.log, "natural logarithm", lambda xp, x: xp.log(x), lambda g, n, c: (b.div(g, c, n.inputs[0]),), POSITIVE)
+EXPM1 = _unary(
+    Scalar.expm1, "e^x - 1", lambda xp, x: xp.expm1(x), _rule(lambda g, x, y: b.add(g, y, _num(g, y, 1.0)))
+)
+LOG = _unary(
+    Scalar.log,
+    "natural logarithm",
+    lambda xp, x: xp.log(x),
+    lambda g, n, c: (b.div(g, c, n.inputs[0]),),
+    POSITIVE,
+)
 LOG1P = _unary(
     Scalar.log1p, "log(1 + x)", lambda xp, x: xp.log1p(x),
     lambda g, n, c: (b.div(g, c, b.add(g, n.inputs[0], _num(g, n, 1.0))),), POSITIVE,
@@ -75,7 +97,10 @@ TANH = _unary(
     _rule(lambda g, x, y: b.sub(g, _num(g, y, 1.0), b.mul(g, y, y))),
 )  # fmt: skip
 SIGMOID = _unary(
-    Scalar.sigmoid, "1 / (1 + e^-x)", _sigmoid, _rule(lambda g, x, y: b.mul(g, y, b.sub(g, _num(g, y, 1.0), y)))
+    Scalar.sigmoid,
+    "1 / (1 + e^-x)",
+    _sigmoid,
+    _rule(lambda g, x, y: b.mul(g, y, b.sub(g, _num(g, y, 1.0), y))),
 )
 ERF = _unary(
     Scalar.erf, "error function", _erf,
@@ -118,7 +143,9 @@ def _binary(
     op: Scalar, summary: str, reference: Callable[[Any, Any, Any], Any], vjp: Vjp | NotDifferentiable,
     domains: tuple[tuple[float, float], ...] = (ANY, ANY),
 ) -> Operation:  # fmt: skip
-    return Operation(op.value, summary, same_type, reference, vjp, _element(op), (Case((F64, F64), (), domains),))
+    return Operation(
+        op.value, summary, same_type, reference, vjp, _element(op), (Case((F64, F64), (), domains),)
+    )
 
 
 def _mul_vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
@@ -163,10 +190,16 @@ MOD = _binary(
     lambda g, n, c: (c, b.neg(g, b.mul(g, c, b.floor(g, b.div(g, n.inputs[0], n.inputs[1]))))), (ANY, (5.0, 9.0)),
 )  # fmt: skip
 MAXIMUM = _binary(
-    Scalar.maximum, "the larger", lambda xp, x, y: xp.maximum(x, y), _extremum_vjp(lambda g, x, y: b.lt(g, y, x))
+    Scalar.maximum,
+    "the larger",
+    lambda xp, x, y: xp.maximum(x, y),
+    _extremum_vjp(lambda g, x, y: b.lt(g, y, x)),
 )
 MINIMUM = _binary(
-    Scalar.minimum, "the smaller", lambda xp, x, y: xp.minimum(x, y), _extremum_vjp(lambda g, x, y: b.lt(g, x, y))
+    Scalar.minimum,
+    "the smaller",
+    lambda xp, x, y: xp.minimum(x, y),
+    _extremum_vjp(lambda g, x, y: b.lt(g, x, y)),
 )
 
 

@@ -33,7 +33,9 @@ class Reader(Protocol):
     def read(self, value: Value, index: Sequence[Affine]) -> Expr:
         """The element of an operand: a load, or the operand's own expression when it is fused."""
 
-    def reduce(self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]) -> Expr:
+    def reduce(
+        self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]
+    ) -> Expr:
         """A reduction over fresh axes of the given extents."""
 
 

@@ -12,7 +12,8 @@ from .infer import without
 from .record import NOT_DIFFERENTIABLE, Case, Operation, Reader
 
 _CASES = tuple(
-    Case((TensorType(DType.float64, (2, 3, 4)),), (("dims", dims),), ((-3.0, 3.0),)) for dims in ((1,), (0, 2), (0, 1, 2))
+    Case((TensorType(DType.float64, (2, 3, 4)),), (("dims", dims),), ((-3.0, 3.0),))
+    for dims in ((1,), (0, 2), (0, 1, 2))
 )
 
 

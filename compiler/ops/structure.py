@@ -79,7 +79,9 @@ def _groups(source: Shape, result: Shape) -> list[tuple[list[int], list[int]]]:
             a, c = size(source[k] for k in left), size(result[k] for k in right)
             if left and right and a == c:
                 break
-            if i < len(source) and (not left or j >= len(result) or a[1] * 10**9 ** a[0] < c[1] * 10**9 ** c[0]):
+            if i < len(source) and (
+                not left or j >= len(result) or a[1] * 10**9 ** a[0] < c[1] * 10**9 ** c[0]
+            ):
                 left.append(i)
                 i += 1
             elif j < len(result):
@@ -126,7 +128,9 @@ def divide(value: Affine, divisor: int) -> tuple[Affine, Affine]:
     """Quotient and remainder of an index by a constant."""
     if divisor == 1:
         return value, Affine()
-    whole = Affine(tuple((c // divisor, a) for c, a in value.terms if c % divisor == 0), value.constant // divisor)
+    whole = Affine(
+        tuple((c // divisor, a) for c, a in value.terms if c % divisor == 0), value.constant // divisor
+    )
     part = Affine(tuple((c, a) for c, a in value.terms if c % divisor), value.constant % divisor)
     bounds = _range(part)
     if value.rows % divisor == 0 and bounds is not None and 0 <= bounds[0] and bounds[1] < divisor:
@@ -192,7 +196,9 @@ def _slice_type(x: TensorType, starts: tuple[int, ...], stops: Shape, steps: tup
                 raise TypeRuleError("the observations cannot be sliced")
             shape.append(ROWS)
         elif not 0 <= start <= stop <= extent or step < 1:  # type: ignore[operator]
-            raise TypeRuleError(f"{start}:{stop}:{step} leaves the {extent} elements of {show_shape(x.shape)}")
+            raise TypeRuleError(
+                f"{start}:{stop}:{step} leaves the {extent} elements of {show_shape(x.shape)}"
+            )
         else:
             shape.append(-(-(stop - start) // step))  # type: ignore[operator]
     return TensorType(x.dtype, tuple(shape))
@@ -276,7 +282,9 @@ def _pad_vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
     starts = [max(v, 0) for v in low]
     stops: list[Dim] = []
     for extent, start, between in zip(n.inputs[0].shape, starts, interior, strict=True):
-        stops.append(ROWS if extent is ROWS else start + max((extent - 1) * (between + 1) + 1, 0) if extent else start)
+        stops.append(
+            ROWS if extent is ROWS else start + max((extent - 1) * (between + 1) + 1, 0) if extent else start
+        )
     return (b.slice(g, uncropped, starts, stops, [v + 1 for v in interior]),)
 
 

@@ -18,16 +18,24 @@ def positions(extent: int, size: int, stride: int, dilation: int) -> int:
 
 
 def _window_type(
-    x: TensorType, dims: tuple[int, ...], sizes: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+    x: TensorType,
+    dims: tuple[int, ...],
+    sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
 ) -> TensorType:
     shape: list[Dim] = list(x.shape)
     for dim, extent, stride, dilation in zip(dims, sizes, strides, dilations, strict=True):
         whole = x.shape[dim]
         if whole is ROWS or min(extent, stride, dilation) < 1:
-            raise TypeRuleError("a window needs positive sizes, strides and dilations, and not the observations")
+            raise TypeRuleError(
+                "a window needs positive sizes, strides and dilations, and not the observations"
+            )
         count = positions(int(whole), extent, stride, dilation)  # type: ignore[arg-type]
         if count < 1:
-            raise TypeRuleError(f"a window of {(extent - 1) * dilation + 1} is larger than dimension {dim} of {show_shape(x.shape)}")
+            raise TypeRuleError(
+                f"a window of {(extent - 1) * dilation + 1} is larger than dimension {dim} of {show_shape(x.shape)}"
+            )
         shape[dim] = count
     return TensorType(x.dtype, (*shape, *sizes))
 

@@ -24,7 +24,9 @@ def command(weights: str, data: str, output: str | None) -> None:
     """Apply the weights of a run (or a weights file) to the rows of DATA: a .npy file or a CSV with one column an input."""
     path = Path(weights)
     if path.is_dir():
-        path = path / "best.safetensors" if (path / "best.safetensors").exists() else path / "last.safetensors"
+        path = (
+            path / "best.safetensors" if (path / "best.safetensors").exists() else path / "last.safetensors"
+        )
     model = load(path)
     spec = model.network.inputs[0]
     rows = _rows(Path(data), int(np.prod(spec.shape)))
@@ -48,7 +50,12 @@ def _rows(path: Path, width: int) -> np.ndarray:
     names, rows, first = tables.read_csv(path, span)
     if len(names) != width:
         raise click.UsageError(f"{path} has {len(names)} columns, the network takes {width} numbers a row")
-    return np.array([[tables.cell(c, path, i, n, span) for c, n in zip(row, names, strict=True)] for i, row in enumerate(rows, first)])
+    return np.array(
+        [
+            [tables.cell(c, path, i, n, span) for c, n in zip(row, names, strict=True)]
+            for i, row in enumerate(rows, first)
+        ]
+    )
 
 
 def _table(result: np.ndarray, classes: list[str] | None) -> str:

@@ -21,7 +21,9 @@ STAGES = ("ast", "graph", "gradient", "llvm", "asm", "plan")
 @click.command("show")
 @click.argument("file")
 @click.option("--stage", type=click.Choice(STAGES), default="plan", show_default=True)
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
+)
 def command(file: str, stage: str, pairs: tuple[str, ...]) -> None:
     """Print a stage of the compilation of a .net file."""
     program = open_program(file, settings_of(pairs))
@@ -46,5 +48,7 @@ def command(file: str, stage: str, pairs: tuple[str, ...]) -> None:
 
 
 def _graph(graph: Graph) -> str:
-    lines = [f"{value!r}" + (f"    # {value.origin.layer}" if value.origin.layer else "") for value in graph.live()]
+    lines = [
+        f"{value!r}" + (f"    # {value.origin.layer}" if value.origin.layer else "") for value in graph.live()
+    ]
     return "\n".join([*lines, *(f"{name} <- %{value.id}" for name, value in graph.outputs.items())])

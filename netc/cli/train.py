@@ -26,7 +26,9 @@ from .main import settings_of
 @click.option("--batch", type=click.IntRange(1), help="Rows a step.")
 @click.option("--seed", type=int, help="Of weights, shuffling and dropout.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
+)
 @click.option("--out", default="runs", show_default=True, help="Where the run's folder is made.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an epoch.")
@@ -40,12 +42,16 @@ def command(
         from ..grammar.diagnostics import CompileError, Diagnostic, Label
 
         missing = "train" if program.train_block is None else "data"
-        raise CompileError((Diagnostic("E0802", f"the program has no {missing} block", Label(program.net.name.span)),))
+        raise CompileError(
+            (Diagnostic("E0802", f"the program has no {missing} block", Label(program.net.name.span)),)
+        )
     model = make_model(program, Path(file).resolve().parent, seed)
     folder = create(Path(out), program.name)
     printer = _Printer(model, quiet, as_json)
     printer.begin()
-    columns = ["epoch", "loss", "validation_loss", *(m.name for m in model.plan.metrics)] if model.plan else []
+    columns = (
+        ["epoch", "loss", "validation_loss", *(m.name for m in model.plan.metrics)] if model.plan else []
+    )
     history_file = HistoryFile(folder / "history.csv", columns)
     started = time.time()
     settings: dict[str, Any] = {"file": file, "seed": model.seed, "dtype": dtype, "set": list(pairs)}
@@ -78,7 +84,11 @@ def command(
 
 
 def _save(folder: Path, model: Model, trainer: Trainer) -> None:
-    metadata = {"source": model.program.source.text, "name": model.program.source.name, "dtype": model.program.dtype.value}
+    metadata = {
+        "source": model.program.source.text,
+        "name": model.program.source.name,
+        "dtype": model.program.dtype.value,
+    }
     data = model.data
     if data is not None:
         scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in data.scalers.items()}
@@ -105,7 +115,12 @@ class _Printer:
 
     def epoch(self, row: EpochRow, epochs: int) -> None:
         if self.as_json:
-            record = {"epoch": row.epoch, "loss": row.loss, "validation_loss": row.validation_loss, **row.metrics}
+            record = {
+                "epoch": row.epoch,
+                "loss": row.loss,
+                "validation_loss": row.validation_loss,
+                **row.metrics,
+            }
             click.echo(json.dumps(record))
         elif not self.quiet and (row.epoch % self.every == 0 or row.epoch == epochs):
             click.echo(_line(row, epochs))

@@ -107,7 +107,9 @@ class KernelWriter:
             return
         whole = self.emit(f"udiv i64 {extent}, {points}")
         end = self.emit(f"mul i64 {whole}, {points}")
-        self._loop(axis, "0", end, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True)
+        self._loop(
+            axis, "0", end, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True
+        )
         self._loop(axis, end, extent, 1, lambda: self._loops(rest, tile), maybe_empty=True)
 
     def _lane_tiles(self, axis: Axis, rest: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
@@ -123,7 +125,9 @@ class KernelWriter:
             self._loop(axis, "0", str(whole * step), step, lambda: self._loops(rest, inner))
         left = vectors - whole * self.plan.vectors
         if left:
-            self._fixed(axis, whole * self.plan.vectors * width, lambda: self._loops(rest, (*tile, (axis, left))))
+            self._fixed(
+                axis, whole * self.plan.vectors * width, lambda: self._loops(rest, (*tile, (axis, left)))
+            )
         self.lane_axis = None
 
     def _fixed(self, axis: Axis, value: int, body: object) -> None:
@@ -150,7 +154,9 @@ class KernelWriter:
         self.level = len(self.scopes) - 1
         return scope
 
-    def _loop(self, axis: Axis, start: str, end: str, step: int, body: object, *, maybe_empty: bool = False) -> None:
+    def _loop(
+        self, axis: Axis, start: str, end: str, step: int, body: object, *, maybe_empty: bool = False
+    ) -> None:
         n = next(self.names)
         counter = f"%x{n}"
         if not maybe_empty and start == "0" and end == str(step):
@@ -324,7 +330,9 @@ class KernelWriter:
             return base
         return self.emit(f"getelementptr {element}, ptr {base}, i64 {constant}")
 
-    def _base(self, buffer: Buffer, offset: Affine, moving: list[tuple[int, object]], element: str, point: Point) -> str:
+    def _base(
+        self, buffer: Buffer, offset: Affine, moving: list[tuple[int, object]], element: str, point: Point
+    ) -> str:
         name = self._buffer(buffer)
         axes = {a for _, atom in moving for a in ([atom] if isinstance(atom, Axis) else atom.value.axes())}  # type: ignore[attr-defined]
         plain = all(isinstance(atom, Axis) for _, atom in moving)
@@ -435,7 +443,9 @@ class KernelWriter:
             lines.append(f"  store {t} {text}, ptr {address}, align {align}")
         else:
             suffix = f"v{lanes}{'i8' if is_bool else mangled(Operand('', buffer.dtype))}"
-            lines.append(f"  call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {address}, i32 {align}, <{lanes} x i1> {mask})")
+            lines.append(
+                f"  call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {address}, i32 {align}, <{lanes} x i1> {mask})"
+            )
 
     # guards and random draws
 
@@ -449,7 +459,9 @@ class KernelWriter:
         body = self._splat(body, lanes)
         otherwise = self._spread(e.otherwise, self._value(e.otherwise, point), lanes, point)
         bits = self._splat(Operand(test, DType.bool, test_lanes), lanes)
-        text = self.emit(f"select {bits.type} {bits.text}, {body.type} {body.text}, {otherwise.type} {otherwise.text}")
+        text = self.emit(
+            f"select {bits.type} {bits.text}, {body.type} {body.text}, {otherwise.type} {otherwise.text}"
+        )
         return Operand(text, e.dtype, lanes)
 
     def _conditions(self, conditions: Sequence[Condition], point: Point, lanes: int) -> str:
@@ -462,7 +474,11 @@ class KernelWriter:
                 total = self.emit(f"and {bits} {total}, {part}")
             if condition.upper is not None:
                 upper = "%rows" if condition.upper is ROWS else str(condition.upper)
-                bound = self._splat(Operand(upper, DType.int64), lanes).text if condition.upper is ROWS else self.literal(int(upper), DType.int64, lanes)
+                bound = (
+                    self._splat(Operand(upper, DType.int64), lanes).text
+                    if condition.upper is ROWS
+                    else self.literal(int(upper), DType.int64, lanes)
+                )
                 part = self.emit(f"icmp slt {t} {index}, {bound}")
                 total = self.emit(f"and {bits} {total}, {part}")
         return total
@@ -479,10 +495,14 @@ class KernelWriter:
             case Guarded():
                 lanes = self._lanes(e.free)
                 test_lanes = self._lanes(frozenset[Axis]().union(*(c.index.axes() for c in e.conditions)))
-                test = self._splat(Operand(self._conditions(e.conditions, point, test_lanes), DType.bool, test_lanes), lanes)
+                test = self._splat(
+                    Operand(self._conditions(e.conditions, point, test_lanes), DType.bool, test_lanes), lanes
+                )
                 body = self._splat(self._clamped(e.body, e.conditions, point), lanes)
                 other = self._splat(self._clamped(e.otherwise, conditions, point), lanes)
-                text = self.emit(f"select {test.type} {test.text}, {body.type} {body.text}, {other.type} {other.text}")
+                text = self.emit(
+                    f"select {test.type} {test.text}, {body.type} {body.text}, {other.type} {other.text}"
+                )
                 return Operand(text, e.dtype, lanes)
             case _:
                 return self._value(e, point)
@@ -498,7 +518,9 @@ class KernelWriter:
             else:
                 upper = self.literal(extent - 1, DType.int64, lanes)  # type: ignore[operator]
             s = "i64" if lanes == 1 else f"v{lanes}i64"
-            value = self.emit(f"call {t} @llvm.smax.{s}({t} {value}, {t} {self.literal(0, DType.int64, lanes)})")
+            value = self.emit(
+                f"call {t} @llvm.smax.{s}({t} {value}, {t} {self.literal(0, DType.int64, lanes)})"
+            )
             value = self.emit(f"call {t} @llvm.smin.{s}({t} {value}, {t} {upper})")
             value = self.emit(f"mul {t} {value}, {self.literal(stride, DType.int64, lanes)}")
             total = self.emit(f"add {t} {total}, {value}")
@@ -526,7 +548,9 @@ class KernelWriter:
         high = self._splat(Operand(self.emit("lshr i64 %seed, 32"), DType.int64), lanes).text
         symbol = self.module.philox(e.dtype, lanes)
         stream = self.literal(e.stream, DType.int64, lanes)
-        text = self.emit(f"call {type_text(e.dtype, lanes)} {symbol}({t} {index}, {t} {stream}, {t} {step}, {t} {low}, {t} {high})")
+        text = self.emit(
+            f"call {type_text(e.dtype, lanes)} {symbol}({t} {index}, {t} {stream}, {t} {step}, {t} {low}, {t} {high})"
+        )
         return Operand(text, e.dtype, lanes)
 
     # reductions

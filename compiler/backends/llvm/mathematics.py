@@ -157,7 +157,11 @@ def _by_lane(symbol: str, name: str, dtype: DType, lanes: int) -> str:
     call = libm_symbol(name, dtype)
     lines = [f"define internal {t} {symbol}({', '.join(f'{t} {p}' for p in parameters)}) {{"]
     if lanes == 1:
-        lines += [f"  %r = call {element} {call}({', '.join(f'{element} {p}' for p in parameters)})", f"  ret {t} %r", "}"]
+        lines += [
+            f"  %r = call {element} {call}({', '.join(f'{element} {p}' for p in parameters)})",
+            f"  ret {t} %r",
+            "}",
+        ]
         return "\n".join(lines)
     previous = "undef"
     for lane in range(lanes):
@@ -180,7 +184,9 @@ def philox(dtype: DType, lanes: int) -> tuple[str, str]:
     def c(value: int) -> str:
         return splat(str(value), "i64", lanes)
 
-    lines = [f"define internal {result} {symbol}({wide} %index, {wide} %stream, {wide} %step, {wide} %key0, {wide} %key1) {{"]
+    lines = [
+        f"define internal {result} {symbol}({wide} %index, {wide} %stream, {wide} %step, {wide} %key0, {wide} %key1) {{"
+    ]
     lines += [f"  %c0.0 = and {wide} %index, {c(0xFFFFFFFF)}", f"  %c1.0 = lshr {wide} %index, {c(32)}"]
     names = ["%c0.0", "%c1.0", "%stream", "%step"]
     k0, k1 = "%key0", "%key1"

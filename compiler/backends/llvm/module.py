@@ -76,7 +76,9 @@ class Module:
             text, buffers = KernelWriter(self, scheduled).write("@KERNEL")
             name = self.kernels.setdefault(text, f"@k{len(self.kernels)}")
             arguments = [f"ptr %p{table.setdefault(b, len(table))}" for b in buffers]
-            calls.append(f"  call void {name}({', '.join([*arguments, 'i64 %rows', 'i64 %step', 'i64 %seed'])})")
+            calls.append(
+                f"  call void {name}({', '.join([*arguments, 'i64 %rows', 'i64 %step', 'i64 %seed'])})"
+            )
         for buffer in (*unit.inputs.values(), *unit.outputs.values()):
             table.setdefault(buffer, len(table))
         loads = []

@@ -73,7 +73,12 @@ def train_function(
     _epoch_start(t, module)
     _batch(t, tensors, step_slots, loss.dtype)
     _epoch_end(t, evaluate, width, loss.dtype)
-    for name, status in (("finished", FINISHED), ("diverged", DIVERGED), ("stopped", STOPPED), ("exhausted", EXHAUSTED)):
+    for name, status in (
+        ("finished", FINISHED),
+        ("diverged", DIVERGED),
+        ("stopped", STOPPED),
+        ("exhausted", EXHAUSTED),
+    ):
         t.label(name)
         t.set("status", str(status))
         t.do("ret void")
@@ -163,7 +168,9 @@ def _batch(t: _Text, tensors: Sequence[DataTensor], slots: Mapping[str, int], dt
     place = t.emit(f"getelementptr i64, ptr {order}, i64 {at}")
     chosen = t.emit(f"load i64, ptr {place}, align 8")
     for tensor, (source, target) in zip(tensors, sources, strict=True):
-        start = t.emit(f"getelementptr i8, ptr {source}, i64 {t.emit(f'mul i64 {chosen}, {tensor.row_bytes}')}")
+        start = t.emit(
+            f"getelementptr i8, ptr {source}, i64 {t.emit(f'mul i64 {chosen}, {tensor.row_bytes}')}"
+        )
         goal = t.emit(f"getelementptr i8, ptr {target}, i64 {t.emit(f'mul i64 %g, {tensor.row_bytes}')}")
         t.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {goal}, ptr {start}, i64 {tensor.row_bytes}, i1 false)")
     t.do("%g.next = add i64 %g, 1")
@@ -214,7 +221,9 @@ def _epoch_end(
     loss = t.emit(f"fdiv double {t.get('loss_sum', 'double')}, {rows}")
     t.set("loss_sum", "0.0", "double")
     t.set("row", "0")
-    history = t.emit(f"getelementptr double, ptr {t.get('history', 'ptr')}, i64 {t.emit(f'mul i64 {epoch}, {width}')}")
+    history = t.emit(
+        f"getelementptr double, ptr {t.get('history', 'ptr')}, i64 {t.emit(f'mul i64 {epoch}, {width}')}"
+    )
     t.do(f"store double {loss}, ptr {history}, align 8")
     t.do(f"%watched.slot = getelementptr double, ptr {history}, i64 1")
     t.do(f"store double {loss}, ptr %watched.slot, align 8")
@@ -248,7 +257,13 @@ def _epoch_end(
     t.do(f"br i1 {leave}, label %stopped, label %epoch")
 
 
-def _validation(t: _Text, evaluate: tuple[Sequence[DataTensor], Mapping[str, int], Sequence[tuple[int, DType]]], history: str, width: int, dtype: DType) -> None:
+def _validation(
+    t: _Text,
+    evaluate: tuple[Sequence[DataTensor], Mapping[str, int], Sequence[tuple[int, DType]]],
+    history: str,
+    width: int,
+    dtype: DType,
+) -> None:
     """The validation rows in chunks, in evaluation mode; without any the training rows' loss stands."""
     tensors, slots, totals = evaluate
     rows, chunk, table = t.get("validation_rows"), t.get("chunk"), t.get("evaluate_table", "ptr")
@@ -264,7 +279,9 @@ def _validation(t: _Text, evaluate: tuple[Sequence[DataTensor], Mapping[str, int
     left = t.emit(f"sub i64 {rows}, %v")
     count = t.emit(f"call i64 @llvm.smin.i64(i64 {left}, i64 {chunk})")
     for i, tensor in enumerate(tensors):
-        start = t.emit(f"getelementptr i8, ptr {t.pointer(len(SLOT) + 3 * i + 1)}, i64 {t.emit(f'mul i64 %v, {tensor.row_bytes}')}")
+        start = t.emit(
+            f"getelementptr i8, ptr {t.pointer(len(SLOT) + 3 * i + 1)}, i64 {t.emit(f'mul i64 %v, {tensor.row_bytes}')}"
+        )
         place = t.emit(f"getelementptr ptr, ptr {table}, i64 {tensor.slot}")
         t.do(f"store ptr {start}, ptr {place}, align 8")
     t.do(f"call void @evaluate(ptr {table}, i64 {count}, i64 0, i64 0)")

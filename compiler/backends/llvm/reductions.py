@@ -139,7 +139,9 @@ class _Loops:
         return self._larger(state, (value.text, self._position(point)))
 
     def _only_active(self, value: Operand) -> Operand:
-        bits = "<" + ", ".join(f"i1 {'true' if i < self.active else 'false'}" for i in range(self.lanes)) + ">"
+        bits = (
+            "<" + ", ".join(f"i1 {'true' if i < self.active else 'false'}" for i in range(self.lanes)) + ">"
+        )
         text = self.w.emit(
             f"select <{self.lanes} x i1> {bits}, {value.type} {value.text}, {value.type} {self._start()[0]}"
         )
@@ -196,7 +198,11 @@ class _Loops:
         types = self._types()
         pairs = []
         for lane in range(lanes):
-            pairs.append(tuple(w.emit(f"extractelement {t} {s}, i32 {lane}") for s, t in zip(state, types, strict=True)))
+            pairs.append(
+                tuple(
+                    w.emit(f"extractelement {t} {s}, i32 {lane}") for s, t in zip(state, types, strict=True)
+                )
+            )
         self.lanes = 1
         best = pairs[0]
         for pair in pairs[1:]:

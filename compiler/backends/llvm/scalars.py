@@ -60,7 +60,9 @@ def _simple(float_op: str, int_op: str | None = None) -> Row:
 
 def _intrinsic(name: str) -> Row:
     def row(w: Writer, a: Sequence[Operand], dtype: DType) -> str:
-        return w.emit(f"call {a[0].type} @llvm.{name}.{mangled(a[0])}({', '.join(f'{x.type} {x.text}' for x in a)})")
+        return w.emit(
+            f"call {a[0].type} @llvm.{name}.{mangled(a[0])}({', '.join(f'{x.type} {x.text}' for x in a)})"
+        )
 
     return row
 
@@ -101,7 +103,9 @@ def _abs(w: Writer, a: Sequence[Operand], dtype: DType) -> str:
 
 def _sign(w: Writer, a: Sequence[Operand], dtype: DType) -> str:
     x, zero = a[0], w.literal(0.0, dtype, a[0].lanes)
-    unit = w.emit(f"call {x.type} @llvm.copysign.{mangled(x)}({x.type} {w.literal(1.0, dtype, x.lanes)}, {x.type} {x.text})")
+    unit = w.emit(
+        f"call {x.type} @llvm.copysign.{mangled(x)}({x.type} {w.literal(1.0, dtype, x.lanes)}, {x.type} {x.text})"
+    )
     nonzero = w.emit(f"fcmp one {x.type} {x.text}, {zero}")
     return w.emit(f"select {type_text(DType.bool, x.lanes)} {nonzero}, {x.type} {unit}, {x.type} {x.text}")
 
@@ -126,7 +130,9 @@ def _cast(w: Writer, a: Sequence[Operand], dtype: DType) -> str:
     if x.dtype.is_float and dtype.is_float:
         return w.emit(f"{'fpext' if dtype is DType.float64 else 'fptrunc'} {x.type} {x.text} to {to}")
     if x.dtype.is_float:
-        return w.emit(f"call {to} @llvm.fptosi.sat.{mangled(Operand('', dtype, x.lanes))}.{mangled(x)}({x.type} {x.text})")
+        return w.emit(
+            f"call {to} @llvm.fptosi.sat.{mangled(Operand('', dtype, x.lanes))}.{mangled(x)}({x.type} {x.text})"
+        )
     if dtype.is_float:
         return w.emit(f"{'uitofp' if x.dtype is DType.bool else 'sitofp'} {x.type} {x.text} to {to}")
     return w.emit(f"zext {x.type} {x.text} to {to}")
