@@ -40,10 +40,6 @@ class Reference:
     def path(self) -> Path:
         return FOLDER / f"{self.name}.net"
 
-    @property
-    def parameters(self) -> list[str]:
-        return list(self.gradient)
-
 
 def load(name: str, dtype: str) -> Reference:
     tensors = load_file(FOLDER / f"{name}.{dtype}.safetensors")
