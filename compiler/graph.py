@@ -10,6 +10,7 @@ One dimension may be symbolic: ``ROWS``, the number of observations, printed ``n
 
 from __future__ import annotations
 
+import builtins
 import enum
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class DType(enum.StrEnum):
     bool = "bool"
 
     @property
-    def is_float(self) -> bool:
+    def is_float(self) -> builtins.bool:
         return self in (DType.float32, DType.float64)
 
     @property

@@ -35,7 +35,9 @@ def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
 
 def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
     """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``."""
-    module, units, entries = Module(), {}, {}
+    module = Module()
+    units: dict[str, Unit] = {}
+    entries: dict[str, Entry] = {}
     text, totals = module_text(graphs, orders, module, units, entries, train=train)
     name = cache.key(text, llvm.cpu_description())
     code = cache.cached(name, lambda: llvm.compile_text(text))
@@ -99,7 +101,7 @@ def _layout(entry: Entry, unit: Unit) -> UnitLayout:
     table = []
     for buffer in entry.buffers:
         fixed, per_row = unit.memory.offsets.get(buffer.name, (0, 0))
-        shape = tuple(int(d) for d in buffer.shape if d is not ROWS)  # type: ignore[arg-type]
+        shape = tuple(int(d) for d in buffer.shape if d is not ROWS)
         table.append(
             TensorLayout(
                 buffer.name,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, Transformer, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from . import syntax as s
 from .diagnostics import CompileError, Diagnostic, Label
@@ -53,7 +53,7 @@ class _DropNewlines:
                 token.type in _CLOSE or token.type == "RBRACE"
             )
             if total > MAX_DEPTH:
-                raise UnexpectedCharacters("", token.start_pos, token.line, token.column)
+                raise UnexpectedToken(token, set())  # type: ignore[no-untyped-call]
             if token.type in _OPEN:
                 depth += 1
             elif token.type in _CLOSE:

@@ -40,10 +40,12 @@ def uniform(seed: int, stream: int, step: int, count: int, dtype: Any, start: in
     """Uniform draws from [0, 1): 24 bits for float32, 53 bits for float64."""
     w = words(seed, stream, step, start, count)
     if np.dtype(dtype) == np.float32:
-        return ((w[0] >> np.uint64(8)).astype(np.float64) * 2.0**-24).astype(np.float32)
-    return (
+        single: NDArray[Any] = ((w[0] >> np.uint64(8)).astype(np.float64) * 2.0**-24).astype(np.float32)
+        return single
+    double: NDArray[Any] = (
         (w[0] >> np.uint64(5)).astype(np.float64) * 2.0**26 + (w[1] >> np.uint64(6)).astype(np.float64)
     ) * 2.0**-53
+    return double
 
 
 def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

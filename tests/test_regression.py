@@ -50,6 +50,7 @@ def test_training_loop_by_hand_agrees_with_the_native_loop() -> None:
         manual.zero_grad()
         loss.backward()
         for parameter in manual.parameters().values():
+            assert parameter.grad is not None
             parameter -= 1e-4 * parameter.grad
     for name, array in native.state_dict().items():
         np.testing.assert_allclose(manual.state_dict()[name], array, rtol=1e-4, atol=1e-6)
@@ -64,9 +65,9 @@ def test_backward_from_a_column_with_a_given_gradient() -> None:
     with pytest.raises(ValueError, match="needs a gradient"):
         out.backward()
     out.backward(np.full((10, 1), 10.0))
-    np.testing.assert_allclose(model[0].weight.grad, 10 * x.sum(0, keepdims=True))
+    np.testing.assert_allclose(model[0].weight.grad, 10 * x.sum(0, keepdims=True))  # type: ignore[call-overload,arg-type,unused-ignore]
     np.testing.assert_allclose(model[0].bias.grad, [100.0])
-    np.testing.assert_allclose(model.input.grad, 10 * np.repeat(model[0].weight, 10, 0))
+    np.testing.assert_allclose(model.input.grad, 10 * np.repeat(model[0].weight, 10, 0))  # type: ignore[call-overload,arg-type,unused-ignore]
     model.backward(np.full((10, 1), 10.0))
     np.testing.assert_allclose(model[0].bias.grad, [200.0])
     model.zero_grad()
@@ -145,7 +146,7 @@ def test_nan_in_the_data_stops_before_the_update() -> None:
     before = model.state_dict()
     x, y = np.ones((10, 3)), np.ones((10, 1))
     x[4, 1] = np.nan
-    with pytest.raises(Diverged, match="step 1 .*input x|step 1 .*x holds"):
+    with pytest.raises(Diverged, match=r"step 1 .*input x|step 1 .*x holds"):
         model.fit(x, y)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])

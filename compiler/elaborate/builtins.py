@@ -24,7 +24,7 @@ class Builtin:
     variadic: bool = False
 
 
-_KNOWN: dict[str, Callable[[float], float]] = {
+_KNOWN: dict[str, Callable[[float], Any]] = {
     "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tanh": math.tanh,
     "abs": abs, "floor": math.floor, "log1p": math.log1p, "expm1": math.expm1, "erf": math.erf,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "sign": lambda x: (x > 0) - (x < 0),
@@ -85,10 +85,13 @@ def _keep(ctx: Context, x: Value, reduced: Value, dims: list[int], keepdim: Any,
     return ops.reshape(ctx.graph, reduced, tuple(1 if d in dims else e for d, e in enumerate(x.shape)))
 
 
+_LIST: dict[str, Callable[[Any], Any]] = {"sum": sum, "max": max, "min": min}
+
+
 def _reduction(name: str) -> Builtin:
     def run(ctx: Context, span: Span, x: Any, dim: Any, keepdim: Any) -> Any:
         if isinstance(x, list) and name in ("sum", "max", "min"):
-            return {"sum": sum, "max": max, "min": min}[name](x)
+            return _LIST[name](x)
         tensor = as_tensor(ctx, x, span)
         dims = dims_of(dim, len(tensor.shape), span)
         if name == "argmax":
@@ -121,7 +124,7 @@ def _count(ctx: Context, span: Span, x: Any, dim: Any) -> Any:
     tensor = as_tensor(ctx, x, span)
     dims = dims_of(dim, len(tensor.shape), span)
     if all(isinstance(tensor.shape[d], int) for d in dims):
-        return math.prod(int(tensor.shape[d]) for d in dims)  # type: ignore[arg-type]
+        return math.prod(int(tensor.shape[d]) for d in dims)  # type: ignore[misc,arg-type,unused-ignore]
     floating = tensor if tensor.dtype.is_float else ops.cast(ctx.graph, tensor, ctx.dtype)
     return count(ctx, floating, dims)
 

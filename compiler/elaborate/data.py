@@ -130,7 +130,7 @@ class _Reader:
             columns = self._columns(ctx, table, items, span)
             self.leaves.append(Leaf(name, "csv", table.path, columns, "", False, span))
             return ops.input(ctx.graph, name, ctx.dtype, (table.shape.rows, len(columns)))
-        key = ""
+        key: Any = ""
         if table.kind != "npy":
             key = evaluate(ctx, items[0]) if len(items) == 1 and not isinstance(items[0], s.Slice) else None
             if key not in table.shape.arrays:
@@ -144,7 +144,8 @@ class _Reader:
         return ops.input(ctx.graph, name, ctx.dtype, table.shape.arrays[key])
 
     def _columns(self, ctx: Context, table: _Table, items: list[Any], span: Span) -> tuple[int, ...]:
-        names, found = table.shape.columns, []
+        names = table.shape.columns
+        found: list[int] = []
         for item in items or [s.Slice(None, None, None, span=span)]:
             if isinstance(item, s.Slice):
                 start = 0 if item.start is None else self._column(ctx, table, item.start)

@@ -216,7 +216,8 @@ class _Walker:
         self, ctx: Context, statements: tuple[s.Statement, ...], x: Value, path: str, where: Span
     ) -> Value | None:
         """Statements of a net, layer or block: declarations, bindings, stages, at most one return."""
-        position, moved, flow = 0, False, []
+        position, moved = 0, False
+        flow: list[str] = []
         for statement in statements:
             match statement:
                 case s.Input():

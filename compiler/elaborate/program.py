@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import CompileError, Diagnostic, Label
@@ -30,6 +30,9 @@ def library_folder() -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError("bug in netc: the standard library is not installed")
+
+
+T = TypeVar("T")
 
 
 @cache
@@ -162,7 +165,7 @@ def _data_types(network: Network, data: data_blocks.DataPlan) -> TensorType:
     return TensorType(value.dtype, (ROWS, *value.shape[1:]))
 
 
-def _raising(run: Callable[[], Any]) -> Any:
+def _raising(run: Callable[[], T]) -> T:
     try:
         return run()
     except Failed as failure:

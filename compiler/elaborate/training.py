@@ -329,7 +329,7 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
         and e.arguments
     ):
         limit = evaluate(ctx, e.arguments[0].value)
-        return replace(plan, **{e.function.id: _limit(limit, e.span)})
+        return replace(plan, **{e.function.id: _limit(limit, e.span)})  # type: ignore[arg-type]
     value = evaluate(ctx, e)
     if name == "clip":
         return replace(plan, clip_norm=_limit(value, e.span))

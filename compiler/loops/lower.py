@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..graph import ROWS, Graph, Value, users
-from .ir import Affine, Axis, Buffer, Combine, Expr, Extent, Kernel, Load, Reduction, Scheduled, Space, Store
+from .ir import (
+    Affine,
+    Apply,
+    Axis,
+    Buffer,
+    Combine,
+    Expr,
+    Extent,
+    Guarded,
+    Kernel,
+    Load,
+    Reduction,
+    Scheduled,
+    Space,
+    Store,
+)
 from .memory import plan_memory
 from .schedule import schedule
 from .unit import Unit
@@ -307,9 +322,15 @@ def loads(kernel: Kernel) -> set[Buffer]:
 
 def children(e: Expr) -> tuple[Expr, ...]:
     """The expressions an expression is made of."""
-    if isinstance(e, Reduction):
-        return (e.body,)
-    return getattr(e, "arguments", None) or ((e.body, e.otherwise) if hasattr(e, "otherwise") else ())
+    match e:
+        case Reduction():
+            return (e.body,)
+        case Apply():
+            return e.arguments
+        case Guarded():
+            return (e.body, e.otherwise)
+        case _:
+            return ()
 
 
 __all__ = ["ROWS", "choose_orders", "lower"]

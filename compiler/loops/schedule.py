@@ -105,7 +105,7 @@ def _tile(
     """Vectors per tile and points of another parallel axis, so that accumulators fit the registers."""
     vectors = 1
     if parallel is not None:
-        needed = -(-int(parallel.extent) // width)  # type: ignore[call-overload]
+        needed = -(-int(parallel.extent) // width)  # type: ignore[arg-type,arg-type,unused-ignore]
         vectors = min(needed, 4 if reductions else 2)
         vectors = -(-needed // -(-needed // vectors))
     if not reductions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..graph import DType, Graph, Shape, Value
+from ..graph import Dim, DType, Graph, Shape, Value
 from .record import Operation
 
 TABLE: dict[str, Operation] = {}
@@ -16,7 +16,7 @@ TABLE: dict[str, Operation] = {}
 
 
 def _make(g: Graph, name: str, /, *inputs: Value, **attrs: object) -> Value:
-    return g.add(TABLE[name], inputs, **attrs)  # type: ignore[arg-type]
+    return g.add(TABLE[name], inputs, **attrs)
 
 
 # leaves
@@ -165,7 +165,7 @@ def permute(g: Graph, x: Value, dims: Sequence[int]) -> Value:
     return x if dims == tuple(range(len(dims))) else _make(g, "permute", x, dims=dims)
 
 
-def slice(g: Graph, x: Value, starts: Sequence[int], stops: Shape, steps: Sequence[int]) -> Value:
+def slice(g: Graph, x: Value, starts: Sequence[int], stops: Sequence[Dim], steps: Sequence[int]) -> Value:
     return _make(g, "slice", x, starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
 
 

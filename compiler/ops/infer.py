@@ -17,7 +17,7 @@ def size(shape: Iterable[Dim]) -> tuple[int, int]:
         if dim is ROWS:
             rows += 1
         else:
-            factor *= int(dim)  # type: ignore[arg-type]
+            factor *= int(dim)
     return rows, factor
 
 

@@ -74,7 +74,8 @@ def _groups(source: Shape, result: Shape) -> list[tuple[list[int], list[int]]]:
     groups: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(source) or j < len(result):
-        left, right = [], []
+        left: list[int] = []
+        right: list[int] = []
         while True:
             a, c = size(source[k] for k in left), size(result[k] for k in right)
             if left and right and a == c:
@@ -195,12 +196,12 @@ def _slice_type(x: TensorType, starts: tuple[int, ...], stops: Shape, steps: tup
             if (start, stop, step) != (0, ROWS, 1):
                 raise TypeRuleError("the observations cannot be sliced")
             shape.append(ROWS)
-        elif not 0 <= start <= stop <= extent or step < 1:  # type: ignore[operator]
+        elif not 0 <= start <= stop <= extent or step < 1:
             raise TypeRuleError(
                 f"{start}:{stop}:{step} leaves the {extent} elements of {show_shape(x.shape)}"
             )
         else:
-            shape.append(-(-(stop - start) // step))  # type: ignore[operator]
+            shape.append(-(-(stop - start) // step))
     return TensorType(x.dtype, tuple(shape))
 
 
@@ -251,12 +252,12 @@ def _padded(extent: Dim, low: int, high: int, interior: int) -> Dim:
         if low or high or interior:
             raise TypeRuleError("the observations cannot be padded")
         return ROWS
-    return low + high + extent + max(extent - 1, 0) * interior  # type: ignore[operator, type-var]
+    return low + high + extent + max(extent - 1, 0) * interior
 
 
 def _pad_type(x: TensorType, low: Any, high: Any, interior: Any, value: float) -> TensorType:
     shape = tuple(_padded(*parts) for parts in zip(x.shape, low, high, interior, strict=True))
-    if any(d is not ROWS and d < 0 for d in shape):  # type: ignore[operator]
+    if any(d is not ROWS and d < 0 for d in shape):
         raise TypeRuleError(f"padding {list(low)}, {list(high)} leaves nothing of {show_shape(x.shape)}")
     return TensorType(x.dtype, shape)
 
@@ -323,14 +324,14 @@ def _concat_type(*parts: TensorType, dim: int) -> TensorType:
             raise TypeRuleError(f"{first} and {part} cannot be joined along dimension {dim}")
         if part.shape[dim] is ROWS:
             raise TypeRuleError("tensors cannot be joined along the observations")
-    joined = sum(int(p.shape[dim]) for p in parts)  # type: ignore[arg-type]
+    joined = sum(int(p.shape[dim]) for p in parts)  # type: ignore[misc,arg-type,unused-ignore]
     return TensorType(first.dtype, (*first.shape[:dim], joined, *first.shape[dim + 1 :]))
 
 
 def _concat_vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
     dim, start, parts = n.attrs["dim"], 0, []
     for x in n.inputs:
-        stop = start + int(x.shape[dim])  # type: ignore[arg-type]
+        stop = start + int(x.shape[dim])
         starts = [start if d == dim else 0 for d in range(len(n.shape))]
         stops = [stop if d == dim else e for d, e in enumerate(n.shape)]
         parts.append(b.slice(g, c, starts, stops, [1] * len(starts)))
@@ -339,10 +340,10 @@ def _concat_vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
 
 
 def _concat_element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
-    dim, stop = n.attrs["dim"], int(n.shape[n.attrs["dim"]])  # type: ignore[arg-type]
+    dim, stop = n.attrs["dim"], int(n.shape[n.attrs["dim"]])
     result: Expr | None = None
     for x in reversed(n.inputs):
-        start = stop - int(x.shape[dim])  # type: ignore[arg-type]
+        start = stop - int(x.shape[dim])
         moved = [i - start if d == dim else i for d, i in enumerate(index)]
         part = reader.read(x, moved)
         rest = result if result is not None else Constant(0.0 if n.dtype.is_float else 0, n.dtype)

@@ -31,7 +31,7 @@ def _window_type(
             raise TypeRuleError(
                 "a window needs positive sizes, strides and dilations, and not the observations"
             )
-        count = positions(int(whole), extent, stride, dilation)  # type: ignore[arg-type]
+        count = positions(int(whole), extent, stride, dilation)
         if count < 1:
             raise TypeRuleError(
                 f"a window of {(extent - 1) * dilation + 1} is larger than dimension {dim} of {show_shape(x.shape)}"
@@ -124,7 +124,7 @@ def _fold_element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
 FOLD = Operation(
     "fold", "the adjoint of window: every element summed over the windows that hold it", _fold_type, _fold, _fold_vjp,
     _fold_element,
-    (Case((_window_type(_X, **dict(_ATTRS)),), (*_ATTRS, ("extents", (6, 5))), ((-3.0, 3.0),)),),  # type: ignore[arg-type]
+    (Case((_window_type(_X, **dict(_ATTRS)),), (*_ATTRS, ("extents", (6, 5))), ((-3.0, 3.0),)),),
 )  # fmt: skip
 
 WINDOWS = (WINDOW, FOLD)

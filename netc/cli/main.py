@@ -44,9 +44,9 @@ def run(arguments: list[str] | None = None) -> None:
     from ..grammar.diagnostics import CompileError
 
     try:
-        main.main(arguments, prog_name="netc", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = main.main(arguments, prog_name="netc", standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

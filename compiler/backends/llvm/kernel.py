@@ -516,7 +516,7 @@ class KernelWriter:
             if extent is ROWS:
                 upper = self._splat(Operand(self.emit("sub i64 %rows, 1"), DType.int64), lanes).text
             else:
-                upper = self.literal(extent - 1, DType.int64, lanes)  # type: ignore[operator]
+                upper = self.literal(extent - 1, DType.int64, lanes)
             s = "i64" if lanes == 1 else f"v{lanes}i64"
             value = self.emit(
                 f"call {t} @llvm.smax.{s}({t} {value}, {t} {self.literal(0, DType.int64, lanes)})"
