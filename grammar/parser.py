@@ -6,7 +6,6 @@ grammar is ``net.lark`` (LALR); its tables are built once and kept in the user's
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from lark import Lark, Token, Transformer, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from . import syntax as s
+from .cachedir import cache_directory
 from .diagnostics import CompileError, Diagnostic, Label
 from .source import Source, Span
 
@@ -63,14 +63,6 @@ class _DropNewlines:
                 yield token
             elif depth and ";" in "".join(line.split("#")[0] for line in token.split("\n")):
                 yield Token.new_borrow_pos("_SEMI", ";", token)
-
-
-def cache_directory() -> Path:
-    """Where netc keeps what can be rebuilt: $NETC_CACHE_DIR, $XDG_CACHE_HOME/netc or ~/.cache/netc."""
-    given = os.environ.get("NETC_CACHE_DIR")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netc"
 
 
 @cache

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..grammar.parser import cache_directory
+from ..grammar.cachedir import cache_directory
 
 LIMIT_BYTES = 256 * 2**20
 VERSION = "1"

@@ -16,8 +16,8 @@ MAX_LINES = 500
 # What each folder may import of ours, as dotted prefixes below the package.
 ALLOWED = {
     "grammar": ("grammar",),
-    "runtime": ("runtime", "grammar.diagnostics", "grammar.source"),
-    "compiler": ("compiler", "grammar", "runtime.artifact", "runtime.philox"),
+    "runtime": ("runtime", "grammar.cachedir", "grammar.diagnostics", "grammar.source"),
+    "compiler": ("compiler", "grammar", "runtime.artifact", "runtime.cache", "runtime.philox"),
 }
 
 

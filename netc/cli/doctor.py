@@ -10,7 +10,7 @@ import click
 
 from .. import __version__
 from ..compiler.backends.llvm.compile import cpu_description, vector_bytes
-from ..grammar.parser import cache_directory
+from ..grammar.cachedir import cache_directory
 
 
 @click.command("doctor")

@@ -19,7 +19,6 @@ from ...loops.ir import (
     Axis,
     Buffer,
     Combine,
-    Condition,
     Constant,
     Expr,
     FloorDiv,
@@ -33,6 +32,7 @@ from ...loops.ir import (
     Scheduled,
     Store,
 )
+from .guards import guarded
 from .module import Module
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, mangled, type_text
@@ -225,7 +225,7 @@ class KernelWriter:
             case Apply():
                 return self._apply(e, point)
             case Guarded():
-                return self._guarded(e, point)
+                return guarded(self, e, point)
             case Random():
                 return self._random(e, point)
             case Reduction():
@@ -447,97 +447,7 @@ class KernelWriter:
                 f"  call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {address}, i32 {align}, <{lanes} x i1> {mask})"
             )
 
-    # guards and random draws
-
-    def _guarded(self, e: Guarded, point: Point) -> Operand:
-        """Both sides where the guard depends on lanes; otherwise a branch, so that no load leaves its buffer."""
-        lanes = self._lanes(e.free)
-        test_free = frozenset[Axis]().union(*(c.index.axes() for c in e.conditions))
-        test_lanes = self._lanes(test_free)
-        test = self._conditions(e.conditions, point, test_lanes)
-        body = self._clamped(e.body, e.conditions, point)
-        body = self._splat(body, lanes)
-        otherwise = self._spread(e.otherwise, self._value(e.otherwise, point), lanes, point)
-        bits = self._splat(Operand(test, DType.bool, test_lanes), lanes)
-        text = self.emit(
-            f"select {bits.type} {bits.text}, {body.type} {body.text}, {otherwise.type} {otherwise.text}"
-        )
-        return Operand(text, e.dtype, lanes)
-
-    def _conditions(self, conditions: Sequence[Condition], point: Point, lanes: int) -> str:
-        total = self.literal(True, DType.bool, lanes)
-        t, bits = type_text(DType.int64, lanes), type_text(DType.bool, lanes)
-        for condition in conditions:
-            index = self._index(condition.index, point, lanes)
-            if condition.lower is not None:
-                part = self.emit(f"icmp sge {t} {index}, {self.literal(condition.lower, DType.int64, lanes)}")
-                total = self.emit(f"and {bits} {total}, {part}")
-            if condition.upper is not None:
-                upper = "%rows" if condition.upper is ROWS else str(condition.upper)
-                bound = (
-                    self._splat(Operand(upper, DType.int64), lanes).text
-                    if condition.upper is ROWS
-                    else self.literal(int(upper), DType.int64, lanes)
-                )
-                part = self.emit(f"icmp slt {t} {index}, {bound}")
-                total = self.emit(f"and {bits} {total}, {part}")
-        return total
-
-    def _clamped(self, e: Expr, conditions: Sequence[Condition], point: Point) -> Operand:
-        """An expression whose loads may be asked outside their buffers: every index is brought inside."""
-        match e:
-            case Load():
-                return self._clamped_load(e, point)
-            case Apply():
-                lanes = self._lanes(e.free)
-                operands = [self._splat(self._clamped(a, conditions, point), lanes) for a in e.arguments]
-                return Operand(SCALARS[e.op](self, operands, e.dtype), e.dtype, lanes)
-            case Guarded():
-                lanes = self._lanes(e.free)
-                test_lanes = self._lanes(frozenset[Axis]().union(*(c.index.axes() for c in e.conditions)))
-                test = self._splat(
-                    Operand(self._conditions(e.conditions, point, test_lanes), DType.bool, test_lanes), lanes
-                )
-                body = self._splat(self._clamped(e.body, e.conditions, point), lanes)
-                other = self._splat(self._clamped(e.otherwise, conditions, point), lanes)
-                text = self.emit(
-                    f"select {test.type} {test.text}, {body.type} {body.text}, {other.type} {other.text}"
-                )
-                return Operand(text, e.dtype, lanes)
-            case _:
-                return self._value(e, point)
-
-    def _clamped_load(self, e: Load, point: Point) -> Operand:
-        lanes = self._lanes(e.free)
-        t = type_text(DType.int64, lanes)
-        total = self.literal(0, DType.int64, lanes)
-        for index, extent, stride in zip(e.index, e.buffer.shape, e.buffer.strides(), strict=True):
-            value = self._index(index, point, lanes)
-            if extent is ROWS:
-                upper = self._splat(Operand(self.emit("sub i64 %rows, 1"), DType.int64), lanes).text
-            else:
-                upper = self.literal(extent - 1, DType.int64, lanes)
-            s = "i64" if lanes == 1 else f"v{lanes}i64"
-            value = self.emit(
-                f"call {t} @llvm.smax.{s}({t} {value}, {t} {self.literal(0, DType.int64, lanes)})"
-            )
-            value = self.emit(f"call {t} @llvm.smin.{s}({t} {value}, {t} {upper})")
-            value = self.emit(f"mul {t} {value}, {self.literal(stride, DType.int64, lanes)}")
-            total = self.emit(f"add {t} {total}, {value}")
-        name, dtype = self._buffer(e.buffer), e.buffer.dtype
-        element = "i8" if dtype is DType.bool else type_text(dtype, 1)
-        if lanes == 1:
-            address = self.emit(f"getelementptr {element}, ptr {name}, i64 {total}")
-            return self._from_memory(e.buffer, address, 1, None)
-        text, to = "poison", f"<{lanes} x {element}>"
-        for lane in range(lanes):
-            one = self.emit(f"extractelement {t} {total}, i32 {lane}")
-            address = self.emit(f"getelementptr {element}, ptr {name}, i64 {one}")
-            value = self.emit(f"load {element}, ptr {address}, align {dtype.itemsize}")
-            text = self.emit(f"insertelement {to} {text}, {element} {value}, i32 {lane}")
-        if dtype is DType.bool:
-            text = self.emit(f"trunc {to} {text} to <{lanes} x i1>")
-        return Operand(text, dtype, lanes)
+    # random draws
 
     def _random(self, e: Random, point: Point) -> Operand:
         lanes = self._lanes(e.free)
