@@ -1,0 +1,82 @@
+"""``python -m benchmarks``: runs the workloads, prints the table, writes JSON.
+
+In: options. Out: a line for each workload as soon as it is done. Losses come first: unless the first twenty agree to
+1e-4 with a peer's from the same weights on the same data, that peer's time is not shown.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from . import peers, report, startup
+from .measure import peak_flops, sample
+from .ours import Ours
+from .workloads import WORKLOADS, Workload
+
+STEPS = 20
+AGREEMENT = 1e-4
+
+
+def difference(a: list[float], b: list[float]) -> float:
+    """The largest relative difference; infinite when the losses are not finite or not as many."""
+    if len(a) != len(b):
+        return float("inf")
+    worst = max(abs(x - y) / max(abs(y), 1e-12) for x, y in zip(a, b, strict=True))
+    return worst if worst == worst else float("inf")
+
+
+def run(workload: Workload, names: list[str], budget: float, threads: int) -> report.Row:
+    """Measures one workload; a failure of ours becomes part of the table."""
+    data = workload.data()
+    try:
+        ours = Ours(workload, data)
+        losses = ours.losses(STEPS)
+        samples = sample(ours.train, budget)
+    except Exception as error:  # the table must be whole even where a workload cannot be compiled yet
+        return report.Row(
+            workload.name, workload.flops, None, failure=f"{type(error).__name__}: {error}"[:120]
+        )
+    results = {}
+    for name in names:
+        runner = peers.make(name, workload, ours.state, data, threads)
+        worst = difference(losses, runner.losses(STEPS))
+        fits = worst <= AGREEMENT
+        results[name] = report.PeerResult(worst, sample(runner.train, budget) if fits else None)
+    return report.Row(workload.name, workload.flops, samples, results)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="Shorter samples; figures within some ten percent.")
+@click.option("--threads", default=1, show_default=True, help="Threads of the peers and of the peak.")
+@click.option("--rows", default="", help="Workloads by name, with commas; all of them otherwise.")
+@click.option("--peers", "wanted", default="torch,jax", show_default=True, help="Peers, where installed.")
+@click.option("--startup/--no-startup", "with_startup", default=True, help="Processes, compilation, memory.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything here.")
+def main(quick: bool, threads: int, rows: str, wanted: str, with_startup: bool, path: Path | None) -> None:
+    """Time a training step of netc and of its peers."""
+    chosen = [x for x in rows.split(",") if x] or list(WORKLOADS)
+    unknown = [x for x in chosen if x not in WORKLOADS]
+    if unknown:
+        raise click.BadParameter(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    names = [p for p in peers.installed() if p in wanted.split(",")]
+    peak = peak_flops(threads)
+    click.echo(
+        f"{report.processor()}, {threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.0f} GFLOP/s of FMA"
+    )
+    click.echo(report.heading(names))
+    found = []
+    for name in chosen:
+        found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads))
+        click.echo(report.line(found[-1], names, peak))
+    timings = startup.measure(2 if quick else 7) if with_startup else []
+    for timing in timings:
+        click.echo(report.startup_line(timing))
+    if path is not None:
+        path.write_text(json.dumps(report.as_json(found, timings, peak, threads), indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""netc on a workload: one native call takes all steps of a sample.
+
+In: a workload. Out: ``Ours``, a runner like those of ``peers``. Only the public interface is used; a sample's time is
+``History.seconds``, the run without compilation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+import netc
+
+from .workloads import Workload
+
+Array = NDArray[Any]
+
+
+class Ours:
+    """A compiled workload with its data."""
+
+    def __init__(self, workload: Workload, data: tuple[Array, Array]) -> None:
+        self.workload = workload
+        self.x, self.y = data
+        self.model = netc.compile(source=workload.source(), seed=1)
+        self.state: dict[str, Array] = self.model.state_dict()
+
+    def losses(self, steps: int) -> list[float]:
+        """Each epoch is one step on the first batch, so that an epoch's loss is that step's."""
+        model = netc.compile(source=self.workload.source(), seed=1)
+        rows = self.workload.batch_rows
+        history = model.fit(self.x[:rows], self.y[:rows], epochs=steps, batch="full")
+        return list(history.loss)
+
+    def train(self, steps: int) -> float:
+        per_epoch = self.workload.steps_per_epoch
+        epochs = -(-steps // per_epoch)
+        history = self.model.fit(self.x, self.y, epochs=epochs)
+        return float(history.seconds) / (epochs * per_epoch) * steps

@@ -1,0 +1,42 @@
+"""Those we are measured against, one module each, imported only when they are installed.
+
+In: a workload, initial weights by PyTorch's names, data. Out: a ``Runner``: the first losses, and timed steps.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ..workloads import Workload
+
+Array = NDArray[Any]
+NAMES = {"torch": "torch", "jax": "jax"}
+
+
+class Runner(Protocol):
+    """A model with its optimizer, ready to train."""
+
+    def losses(self, steps: int) -> list[float]:
+        """Losses of that many steps on the first batch, again and again, from the initial weights."""
+
+    def train(self, steps: int) -> float:
+        """Seconds for that many steps over shuffled batches."""
+
+
+def installed() -> list[str]:
+    """Peers that can be imported; nothing is imported to find out."""
+    return [name for name, module in NAMES.items() if importlib.util.find_spec(module)]
+
+
+def make(
+    name: str, workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], threads: int
+) -> Runner:
+    """The peer's runner for a workload."""
+    module = importlib.import_module(f".{name}_peer", __package__)
+    runner: Runner = module.make(workload, state, data, threads)
+    return runner

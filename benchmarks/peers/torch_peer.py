@@ -1,0 +1,80 @@
+"""PyTorch, eager, on the CPU: a model of ``torch.nn`` and an optimizer of ``torch.optim``, looped in Python.
+
+In: a workload, weights, data. Out: ``make``. Batches are gathered by a fresh permutation each epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..workloads import Conv, Layer, Linear, Workload
+
+Array = NDArray[Any]
+PLAIN = {"relu": nn.ReLU, "tanh": nn.Tanh, "flatten": nn.Flatten}
+
+
+def module(layer: Layer) -> nn.Module:
+    if isinstance(layer, Linear):
+        return nn.Linear(layer.inputs, layer.outputs)
+    if isinstance(layer, Conv):
+        return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.padding)
+    return nn.MaxPool2d(2) if layer.kind == "pool" else PLAIN[layer.kind]()
+
+
+class Eager:
+    """The usual loop: zero_grad, forward, backward, step."""
+
+    def __init__(self, workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array]) -> None:
+        self.workload = workload
+        self.state = {name: torch.from_numpy(value.copy()) for name, value in state.items()}
+        self.x, self.y = (torch.from_numpy(a) for a in data)
+        self.loss = {
+            "sse": nn.MSELoss(reduction="sum"), "mse": nn.MSELoss(), "cross_entropy": nn.CrossEntropyLoss(),
+        }[workload.loss]  # fmt: skip
+        self.reset()
+
+    def reset(self) -> None:
+        self.model = nn.Sequential(*map(module, self.workload.layers))
+        self.model.load_state_dict(self.state)
+        kind = torch.optim.SGD if self.workload.optimizer == "sgd" else torch.optim.Adam
+        self.optimizer = kind(self.model.parameters(), lr=self.workload.rate)
+
+    def step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        self.optimizer.zero_grad()
+        loss: torch.Tensor = self.loss(self.model(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def losses(self, steps: int) -> list[float]:
+        self.reset()
+        rows = self.workload.batch_rows
+        return [self.step(self.x[:rows], self.y[:rows]).item() for _ in range(steps)]
+
+    def train(self, steps: int) -> float:
+        batch, rows = self.workload.batch_rows, self.workload.rows
+        start = time.perf_counter()
+        taken = 0
+        while taken < steps:
+            order = torch.randperm(rows) if batch < rows else None
+            for first in range(0, rows, batch):
+                if order is None:
+                    self.step(self.x, self.y)
+                else:
+                    chosen = order[first : first + batch]
+                    self.step(self.x[chosen], self.y[chosen])
+                taken += 1
+                if taken == steps:
+                    break
+        return time.perf_counter() - start
+
+
+def make(workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], threads: int) -> Eager:
+    torch.set_num_threads(threads)
+    return Eager(workload, state, data)
