@@ -80,12 +80,13 @@ def load(path: str | Path) -> Model:
     tensors, metadata = checkpoint.load(Path(path))
     if "source" not in metadata:
         raise ValueError(f"{path} holds weights without a program: compile it and use load_state_dict")
-    program = load_program(
-        Source(metadata.get("name", "<weights>"), metadata["source"]), dtype=DType(metadata["dtype"])
-    )
+    constants = json.loads(metadata.get("constants", "{}"))
+    folder = Path(metadata["folder"]) if "folder" in metadata else None
+    source = Source(metadata.get("name", "<weights>"), metadata["source"])
+    program = load_program(source, folder=folder, settings=constants, dtype=DType(metadata["dtype"]))
     widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
     model = Model(program, program.network(widths), folder=Path(path).parent)
-    model.load_state_dict(tensors)
+    model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(("optimizer.", "run."))})
     model.scalers = {
         n: Scaler(np.asarray(shift), np.asarray(scale))
         for n, (shift, scale) in json.loads(metadata.get("scalers", "{}")).items()

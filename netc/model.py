@@ -20,6 +20,7 @@ from .compiler.elaborate import Network, Program, TrainPlan
 from .compiler.graph import DType, Graph, TensorType, show_shape
 from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
+from .grammar import syntax as s
 from .runtime.cpu import Library, Unit
 from .runtime.cpu import Model as Memory
 from .tensors import Loss, Output, Parameter
@@ -254,7 +255,7 @@ class Model:
         found = unit.call({**ready, "target": goal}, rows, seed=self.seed)
         return {
             "loss": float(found["loss"]),
-            **finish_metrics(plan, graph, {n: found[n] for n in graph.outputs}),
+            **finish_metrics(units.epoch_end(plan, graph), {n: found[n] for n in graph.outputs}),
         }
 
     def fit(self, *arrays: ArrayLike, **options: Any) -> Any:
@@ -289,13 +290,10 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""
+        from .runs import metadata
         from .runtime.checkpoint import save
 
-        save(
-            Path(path),
-            self.state_dict(),
-            {"source": self.program.source.text, "dtype": self.program.dtype.value},
-        )
+        save(Path(path), self.state_dict(), metadata(self))
 
 
 class Module:
@@ -371,15 +369,26 @@ def target_of(target: Any, dtype: DType) -> tuple[TensorType, Array]:
     return units.batch_type(ready.shape[1:], kind), ready
 
 
-def finish_metrics(plan: TrainPlan, graph: Graph, totals: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics from their totals."""
-    if not plan.metrics:
+def finish_metrics(end: Graph, totals: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics from their totals, by the ``epoch_end`` graph."""
+    if not end.outputs:
         return {}
-    end = units.epoch_end(plan, graph)
     found = evaluate(end, {n: np.asarray(v, np.float64) for n, v in totals.items() if n.startswith("total.")})
     return {n.removeprefix("metric."): float(v) for n, v in found.items()}
 
 
-def with_options(plan: TrainPlan, **options: Any) -> TrainPlan:
-    """The plan with the given settings replaced; None leaves one as it is."""
-    return replace(plan, **{k: v for k, v in options.items() if v is not None})
+def with_learning_rate(plan: TrainPlan, lr: float) -> TrainPlan:
+    """The plan with the optimizer's ``lr`` replaced by a number; raises ValueError for an optimizer without one."""
+    written = plan.optimizer_call
+    definition = plan.definitions.find(written.function.id) if written is not None else None
+    if written is None or definition is None or all(p.name.id != "lr" for p in definition.parameters):
+        raise ValueError("the optimizer has no learning rate `lr`")
+    place = [p.name.id for p in definition.parameters].index("lr")
+    kept, seen = [], 0
+    for argument in written.arguments:
+        replaced = argument.name == "lr" or (argument.name is None and seen == place)
+        seen += argument.name is None
+        if not replaced:
+            kept.append(argument)
+    rate = s.Argument("lr", s.Number(lr, span=written.span), span=written.span)
+    return replace(plan, optimizer_call=s.Call(written.function, (*kept, rate), span=written.span))

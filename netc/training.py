@@ -113,6 +113,7 @@ class Trainer:
         graphs = {"step": units.checked(lambda: units.step(model.network, plan, self.target))}
         if self.held:
             graphs["evaluate"] = units.evaluate(model.network, plan, self.target)
+            self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
         artifact = build(graphs, model.orders, train=True)
         self.totals = artifact.totals
@@ -152,13 +153,26 @@ class Trainer:
             )
             run.control[len(SLOT) + 3 * i : len(SLOT) + 3 * i + 3] = addresses
 
-    def run(self, on_epoch: Callable[[EpochRow], None] | None = None) -> History:
-        """Goes on from the cursor to the end."""
+    def run(
+        self,
+        on_epoch: Callable[[EpochRow], None] | None = None,
+        *,
+        on_save: Callable[[], None] | None = None,
+        save_seconds: float = float("inf"),
+    ) -> History:
+        """Goes on from the cursor to the end. ``on_save`` is called between two steps every ``save_seconds``."""
         history = History()
+        first = self.native.get("epoch")
         native = self.native
         native.set("stop", 0)
         native.set("status", RUNNING)
         start = time.perf_counter()
+
+        saved = start
+        history.rows += [self._row(i) for i in range(first)]
+        for row in history.rows:
+            if on_epoch is not None:
+                on_epoch(row)
 
         def report() -> None:
             while len(history.rows) < native.get("epoch"):
@@ -166,12 +180,22 @@ class Trainer:
                 history.rows.append(row)
                 if on_epoch is not None:
                     on_epoch(row)
+                if time.perf_counter() - saved > save_seconds:
+                    break
+            if on_save is not None and time.perf_counter() - saved > save_seconds:
+                native.set("stop", 1)
 
         try:
             native.execute(report)
+            while native.get("status") == STOPPED and native.get("stop") and on_save is not None:
+                on_save()
+                saved = time.perf_counter()
+                native.set("stop", 0)
+                native.execute(report)
         finally:
             history.seconds = time.perf_counter() - start
-            report()
+            while len(history.rows) < native.get("epoch"):
+                report()
         status = native.get("status")
         if status == DIVERGED:
             raise Diverged(native.get("step") + 1, native.get("epoch") + 1, self._blame())
@@ -186,7 +210,7 @@ class Trainer:
         if not self.held:
             return EpochRow(index + 1, float(values[0]), None, {})
         totals = dict(zip(self.totals, values[2:], strict=True))
-        metrics = finish_metrics(self.plan, self.graphs["evaluate"], totals)
+        metrics = finish_metrics(self.end, totals)
         return EpochRow(index + 1, float(values[0]), float(values[1]), metrics)
 
     def _blame(self) -> str:

@@ -1,0 +1,109 @@
+"""A run on disk: what is saved at any moment, and how it goes on from there with the same bits.
+
+``last.safetensors`` holds parameters and buffers under torch's names, optimizer states under ``optimizer.``, and the
+cursor, the statistics of the running epoch and the history under ``run.``. ``best.safetensors`` holds weights only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grammar.diagnostics import CompileError, Diagnostic, Label
+from .grammar.source import Source, Span
+from .model import Model
+from .runtime.artifact import SLOT
+from .runtime.checkpoint import load, save
+from .runtime.cpu import view
+from .training import Trainer
+
+Array = NDArray[Any]
+CURSOR = ("epoch", "row", "step", "loss_sum", "best", "best_epoch", "seed")
+EXTRA = ("optimizer.", "run.")
+
+
+def metadata(model: Model) -> dict[str, str]:
+    """What a weights file tells besides weights: the program, its settings, how data were scaled."""
+    found = {
+        "source": model.program.source.text,
+        "name": model.program.source.name,
+        "dtype": model.program.dtype.value,
+        "constants": json.dumps(dict(model.program.definitions.constants)),
+        "widths": json.dumps({s.name: list(s.shape) for s in model.network.inputs}),
+    }
+    if model.folder is not None:
+        found["folder"] = str(model.folder)
+    if model.data is not None:
+        scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in model.data.scalers.items()}
+        found |= {"scalers": json.dumps(scalers), "classes": json.dumps(model.data.classes)}
+    return found
+
+
+def save_run(folder: Path, model: Model, trainer: Trainer) -> None:
+    """Writes last and best weights, each whole or not at all."""
+    about = metadata(model)
+    tensors: dict[str, Array] = dict(model.state_dict())
+    for name, array in model.memory.views.items():
+        if name.startswith("state."):
+            tensors["optimizer." + name.removeprefix("state.")] = np.array(array)
+    tensors["run.cursor"] = np.array([trainer.native.control[SLOT[n]] for n in CURSOR])
+    tensors["run.history"] = trainer.history[: trainer.native.get("epoch")].copy()
+    tensors["run.size"] = np.array([trainer.rows, trainer.batch, trainer.epochs], np.int64)
+    if np.isfinite(trainer.native.double("best")):
+        views = {x.name: view(trainer.best, x, x.fixed) for x in model.memory.layouts}
+        best = {n.split(".", 1)[1]: a for n, a in views.items() if not n.startswith("state.")}
+        save(folder / "best.safetensors", {n: best[n] for n in model.state_dict()}, about)
+    save(folder / "last.safetensors", tensors, about)
+
+
+def _refuse(folder: Path, message: str, help: str = "") -> CompileError:
+    where = Label(Span(Source(str(folder), ""), 0, 0))
+    return CompileError((Diagnostic("E0704", message, where, help=help),))
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The settings a run was started with; raises CompileError (E0704) where there is none."""
+    try:
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise _refuse(
+            folder, f"{folder} is no run that could be resumed", "name a folder such as runs/NAME-001"
+        ) from None
+    if not isinstance(found, dict) or not (folder / "last.safetensors").exists():
+        raise _refuse(folder, f"{folder} holds no last.safetensors to go on from")
+    return found
+
+
+def restore(folder: Path, model: Model, trainer: Trainer) -> None:
+    """Brings model and trainer to where the run stood; raises CompileError when the program or data have changed."""
+    tensors, about = load(folder / "last.safetensors")
+    if about.get("source") != model.program.source.text:
+        raise _refuse(
+            folder, "the program has changed since the run was started", "start a new run, or undo the change"
+        )
+    if "run.cursor" not in tensors:
+        raise _refuse(folder, f"{folder}/last.safetensors holds weights alone")
+    rows, batch, _ = (int(v) for v in tensors["run.size"])
+    if (rows, batch) != (trainer.rows, trainer.batch):
+        raise _refuse(
+            folder, f"the run had {rows} rows in batches of {batch}, now {trainer.rows} in {trainer.batch}"
+        )
+    model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(EXTRA)})
+    for name, array in tensors.items():
+        if name.startswith("optimizer."):
+            model.memory.views["state." + name.removeprefix("optimizer.")][...] = array
+    for name, value in zip(CURSOR, tensors["run.cursor"], strict=True):
+        trainer.native.control[SLOT[name]] = value
+    history = tensors["run.history"]
+    trainer.history[: len(history)] = history[: len(trainer.history)]
+    best = folder / "best.safetensors"
+    if best.exists():
+        weights, _ = load(best)
+        for layout in model.memory.layouts:
+            path = layout.name.split(".", 1)[1]
+            if not layout.name.startswith("state.") and path in weights:
+                view(trainer.best, layout, layout.fixed)[...] = weights[path]

@@ -1,0 +1,138 @@
+"""Runs on disk: interruption, kill and resume give the bits of a run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netc.cli.main import run
+from netc.runtime.checkpoint import load
+
+PROGRAM = """
+net small {
+    input x: [4]
+    linear(16); relu; dropout(0.2)
+    linear(1)
+}
+data {
+    x = randn(300, 4)
+    target = x[:, 0:1] * x[:, 1:2]
+    validation = 0.2
+}
+train {
+    loss = mse_loss()
+    optimizer = adam(lr = cosine_annealing(1e-2))
+    batch = 16
+    epochs = 40
+    metrics = [r2]
+}
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "small.net"
+    path.write_text(PROGRAM)
+    return path
+
+
+def same(a: Path, b: Path) -> None:
+    for name in ("last", "best"):
+        first, second = load(a / f"{name}.safetensors")[0], load(b / f"{name}.safetensors")[0]
+        assert first.keys() == second.keys()
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+    assert (a / "history.csv").read_text() == (b / "history.csv").read_text()
+
+
+def test_a_run_stopped_after_some_steps_resumes_to_the_same_bits(program: Path, tmp_path: Path) -> None:
+    from netc.cli.train import Options, open_model
+    from netc.runs import restore, save_run
+    from netc.training import Trainer
+
+    run(["train", str(program), "--out", str(tmp_path / "whole"), "--quiet"])
+    options = Options(str(program), None, None, None, None, "float32", ())
+    model = open_model(options)
+    trainer = Trainer(model, (), None, None, None, None, None)
+    for stop in (7, 15, 16, 100, 331):
+        trainer.native.set("end_step", stop)
+        trainer.run()
+        assert trainer.native.get("step") == stop
+        save_run(tmp_path, model, trainer)
+        model = open_model(options)
+        trainer = Trainer(model, (), None, None, None, None, None)
+        restore(tmp_path, model, trainer)
+    trainer.run()
+    save_run(tmp_path, model, trainer)
+    (tmp_path / "history.csv").write_text((tmp_path / "whole" / "small-001" / "history.csv").read_text())
+    same(tmp_path, tmp_path / "whole" / "small-001")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_leaves_valid_files_and_resumes(
+    program: Path, tmp_path: Path, sign: signal.Signals
+) -> None:
+    epochs = "60000"
+    code = "import netc.cli.train as t, netc.cli.main as m; t.SAVE_SECONDS = 0.2; m.run()"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "train",
+        str(program),
+        "--epochs",
+        epochs,
+        "--out",
+        str(tmp_path / "cut"),
+        "--json",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
+    folder = tmp_path / "cut" / "small-001"
+    deadline = time.time() + 60
+    while time.time() < deadline and not (folder / "run.json").exists():
+        time.sleep(0.05)
+    time.sleep(0.8)
+    process.send_signal(sign)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if sign is signal.SIGINT else -signal.SIGKILL)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == ("interrupted" if sign is signal.SIGINT else "running")
+    assert 0 < record["step"] < 60000 * 15
+    tensors, _ = load(folder / "last.safetensors")
+    assert all(
+        np.isfinite(a).all() for n, a in tensors.items() if a.dtype.kind == "f" and not n.startswith("run.")
+    )
+    reached = int(tensors["run.cursor"][0])
+    assert len((folder / "history.csv").read_text().splitlines()) >= 1
+    assert reached > 0
+
+
+def test_resume_goes_on_in_the_same_folder(
+    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["train", str(program), "--out", str(tmp_path / "a"), "--epochs", "10", "--quiet"])
+    folder = tmp_path / "a" / "small-001"
+    run(["train", "--resume", str(folder), "--epochs", "12", "--json"])
+    rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [r["epoch"] for r in rows] == list(range(1, 13))
+    assert len((folder / "history.csv").read_text().splitlines()) == 13
+    program.write_text(PROGRAM.replace("linear(16)", "linear(17)"))
+    with pytest.raises(SystemExit):
+        run(["train", "--resume", str(folder)])
+    assert "E0704" in capsys.readouterr().err
+
+
+def test_the_learning_rate_can_be_set(program: Path, tmp_path: Path) -> None:
+    run(["train", str(program), "--out", str(tmp_path / "a"), "--epochs", "1", "--lr", "0", "--quiet"])
+    run(["train", str(program), "--out", str(tmp_path / "b"), "--epochs", "2", "--lr", "0", "--quiet"])
+    first, _ = load(tmp_path / "a" / "small-001" / "last.safetensors")
+    second, _ = load(tmp_path / "b" / "small-001" / "last.safetensors")
+    np.testing.assert_array_equal(first["0.weight"], second["0.weight"])
