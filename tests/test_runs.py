@@ -92,7 +92,7 @@ def test_a_killed_run_leaves_valid_files_and_resumes(
         epochs,
         "--out",
         str(tmp_path / "cut"),
-        "--json",
+        "--quiet",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
     folder = tmp_path / "cut" / "small-001"
