@@ -85,7 +85,7 @@ def load(path: str | Path) -> Model:
     source = Source(metadata.get("name", "<weights>"), metadata["source"])
     program = load_program(source, folder=folder, settings=constants, dtype=DType(metadata["dtype"]))
     widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
-    model = Model(program, program.network(widths), folder=Path(path).parent)
+    model = Model(program, program.network(widths), folder=folder or Path(path).parent)
     model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(("optimizer.", "run."))})
     model.scalers = {
         n: Scaler(np.asarray(shift), np.asarray(scale))

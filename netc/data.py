@@ -47,7 +47,8 @@ class Data:
 def load(plan: DataPlan, folder: Path, dtype: str) -> Data:
     """Raises CompileError for files that cannot be used."""
     classes: dict[str, list[str]] = {}
-    leaves = {leaf.name: _leaf(leaf, folder, dtype, classes) for leaf in plan.leaves}
+    needed = {v.attrs["name"] for v in plan.graph.live() if v.op.name == "input"}
+    leaves = {leaf.name: _leaf(leaf, folder, dtype, classes) for leaf in plan.leaves if leaf.name in needed}
     arrays = evaluate(plan.graph, leaves, seed=plan.seed)
     entries = {e.name: e for e in plan.entries}
     ready = {n: np.ascontiguousarray(a) for n, a in arrays.items() if n in entries}

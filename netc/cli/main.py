@@ -12,6 +12,8 @@ import click
 COMMANDS = {
     "train": "Train the network of a .net file.",
     "predict": "Apply saved weights to observations.",
+    "eval": "Loss and metrics of saved weights.",
+    "new": "Write a starter program.",
     "check": "Report what is wrong with .net files.",
     "show": "Print a stage of compilation.",
     "doctor": "Print versions, the CPU, the cache.",

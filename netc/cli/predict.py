@@ -22,12 +22,7 @@ from ..runtime.checkpoint import write_atomically
 @click.option("-o", "--output", help="A CSV file; standard output without it.")
 def command(weights: str, data: str, output: str | None) -> None:
     """Apply the weights of a run (or a weights file) to the rows of DATA: a .npy file or a CSV with one column an input."""
-    path = Path(weights)
-    if path.is_dir():
-        path = (
-            path / "best.safetensors" if (path / "best.safetensors").exists() else path / "last.safetensors"
-        )
-    model = load(path)
+    model = load(weights_file(Path(weights)))
     spec = model.network.inputs[0]
     rows = _rows(Path(data), int(np.prod(spec.shape)))
     rows = rows.reshape(len(rows), *spec.shape)
@@ -41,6 +36,14 @@ def command(weights: str, data: str, output: str | None) -> None:
         write_atomically(Path(output), text.encode())
     else:
         sys.stdout.write(text)
+
+
+def weights_file(path: Path) -> Path:
+    """A run's folder stands for its best weights, or its last where there are no best."""
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    return best if best.exists() else path / "last.safetensors"
 
 
 def _rows(path: Path, width: int) -> np.ndarray:

@@ -1,0 +1,36 @@
+"""``netc eval``: the loss and metrics of saved weights, on the validation rows of the run's own data or on all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..api import load, make_model, open_program
+from ..training import file_data
+from .predict import weights_file
+
+
+@click.command("eval")
+@click.argument("weights")
+@click.argument("program", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(weights: str, program: str | None, as_json: bool) -> None:
+    """Loss and metrics of a run's best weights (or a weights file) on the data of its program, or of another PROGRAM."""
+    saved = load(weights_file(Path(weights)))
+    path = Path(program) if program else Path(saved.folder or ".") / Path(saved.program.source.name).name
+    model = make_model(
+        open_program(path, dict(saved.program.definitions.constants), saved.program.dtype.value),
+        path.resolve().parent,
+    )
+    model.load_state_dict(saved.state_dict())
+    training, validation = file_data(model)
+    found = {"training": model.evaluate(*training)}
+    if validation is not None:
+        found["validation"] = model.evaluate(*validation)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for rows, numbers in found.items():
+        click.echo(f"{rows:<11}" + "  ".join(f"{name} {value:.6g}" for name, value in numbers.items()))
