@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 from . import syntax as s
 from .cachedir import cache_directory
 from .diagnostics import CompileError, Diagnostic, Label
+from .mistakes import RESERVED, TooDeep, diagnose, without_item
 from .source import Source, Span
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 100
 MAX_ERRORS = 20
+MAX_WORK = 4_000_000  # characters read again after errors
+_SHALLOWER = "give parts names, or use `repeat`"
 _GOES_ON = {
     "EQUAL",
     "PLUS",
@@ -53,7 +57,7 @@ class _DropNewlines:
                 token.type in _CLOSE or token.type == "RBRACE"
             )
             if total > MAX_DEPTH:
-                raise UnexpectedToken(token, set())  # type: ignore[no-untyped-call]
+                raise TooDeep(token, set())  # type: ignore[no-untyped-call]
             if token.type in _OPEN:
                 depth += 1
             elif token.type in _CLOSE:
@@ -66,7 +70,7 @@ class _DropNewlines:
 
 
 @cache
-def _lark(start: str) -> Lark:
+def _lark() -> Lark:
     grammar = Path(__file__).with_name("net.lark").read_text(encoding="utf-8")
     options: dict[str, Any] = {
         "parser": "lalr", "start": ["start", "expr"], "propagate_positions": True, "maybe_placeholders": True,
@@ -86,6 +90,7 @@ class _Build(Transformer[Token, Any]):
     def __init__(self, source: Source) -> None:
         super().__init__(visit_tokens=False)
         self.source = source
+        self.problems: list[Diagnostic] = []
 
     def _call_userfunc(self, tree: Tree[Any], new_children: list[Any] | None = None) -> Any:
         children = tree.children if new_children is None else new_children
@@ -99,9 +104,6 @@ class _Build(Transformer[Token, Any]):
         return Span(self.source, start, start + len(token))
 
     # items
-
-    def on_start(self, c: list[Any], span: Span) -> s.File:
-        return s.File(tuple(x for x in c if x is not None), span=span)
 
     def on_import_(self, c: list[Any], span: Span) -> s.Import:
         return s.Import(self._string(c[0]), span=span)
@@ -238,7 +240,11 @@ class _Build(Transformer[Token, Any]):
     def on_number(self, c: list[Any], span: Span) -> s.Number:
         text = str(c[0]).replace("_", "")
         is_int = text.isdigit()
-        return s.Number(int(text[:400]) if is_int else float(text), span=span)
+        if (is_int and len(text.lstrip("0")) > 18) or isinf(float(text)):
+            advice = "whole numbers have at most 18 digits" if is_int else "the largest is 1.79e308"
+            self.problems.append(Diagnostic("E0107", "this number is too large", Label(span), help=advice))
+            return s.Number(0, span=span)
+        return s.Number(int(text) if is_int else float(text), span=span)
 
     def on_string(self, c: list[Any], span: Span) -> s.String:
         return self._string(c[0])
@@ -258,6 +264,9 @@ class _Build(Transformer[Token, Any]):
         return c[0]  # type: ignore[no-any-return]
 
     def on_name(self, c: list[Any], span: Span) -> s.Name:
+        if c[0] in RESERVED:
+            message = f"`{c[0]}` is a word of the language and cannot be a name"
+            self.problems.append(Diagnostic("E0101", message, Label(self._token_span(c[0]), "unexpected")))
         return s.Name(str(c[0]), span=self._token_span(c[0]))
 
     def on_ellipsis(self, c: list[Any], span: Span) -> s.Ellipsis_:
@@ -279,47 +288,57 @@ class _Build(Transformer[Token, Any]):
 def parse(source: Source) -> tuple[s.File, tuple[Diagnostic, ...]]:
     """The file's items and what could not be read; never raises."""
     if len(source.text) > MAX_CHARACTERS:
-        where = Span(source, 0, 1)
-        return s.File(()), (Diagnostic("E0005", "the file has more than a million characters", Label(where)),)
+        where = Label(Span(source, 0, 1))
+        return s.File(()), (Diagnostic("E0005", "the file has more than a million characters", where),)
     found: list[Diagnostic] = []
-    text = source.text
+    text, work = source.text, MAX_WORK
     while True:
         try:
-            tree = _lark("start").parse(text, start="start")
-            return _Build(source).transform(tree), tuple(found)
+            tree = _lark().parse(text, start="start")
+            break
         except UnexpectedInput as error:
-            offset = _offset(error, len(source.text))
-            found.append(_diagnose(source, error, offset))
-            if len(found) >= MAX_ERRORS:
+            offset = _offset(error, len(text))
+            found.append(diagnose(source, error, offset))
+            work -= len(text)
+            if len(found) >= MAX_ERRORS or work < 0:
                 return s.File(()), tuple(found)
-            text = _without_item(text, offset)
-        except RecursionError:
-            found.append(Diagnostic("E0103", "the text is nested too deeply", Label(Span(source, 0, 1))))
-            return s.File(()), tuple(found)
+            text = without_item(text, offset)
+    build = _Build(source)
+    items = tuple(x for x in (_item(build, part) for part in tree.children) if x is not None)
+    found += build.problems
+    return s.File(items, span=Span(source, 0, len(source.text))), tuple(
+        sorted(found, key=lambda d: d.primary.span.start)
+    )
+
+
+def _item(build: _Build, tree: Any) -> s.Item | None:
+    if not isinstance(tree, Tree):
+        return None
+    try:
+        return build.transform(tree)  # type: ignore[no-any-return]
+    except RecursionError:
+        start = getattr(tree.meta, "start_pos", 0)
+        where = Label(Span(build.source, start, start + 1), "in this item")
+        build.problems.append(Diagnostic("E0103", "the text is nested too deeply", where, help=_SHALLOWER))
+        return None
 
 
 def parse_expression(text: str, name: str = "<string>") -> s.Expr:
     """A single expression; raises CompileError."""
     source = Source(name, text)
+    build = _Build(source)
     try:
-        return _Build(source).transform(_lark("start").parse(text, start="expr"))  # type: ignore[no-any-return]
+        value: s.Expr = build.transform(_lark().parse(text, start="expr"))
     except UnexpectedInput as error:
-        raise CompileError((_diagnose(source, error, _offset(error, len(text))),)) from None
-
-
-_ITEM_WORDS = (
-    "import",
-    "const",
-    "fn",
-    "init",
-    "schedule",
-    "layer",
-    "optimizer",
-    "metric",
-    "net",
-    "data",
-    "train",
-)
+        raise CompileError((diagnose(source, error, _offset(error, len(text))),)) from None
+    except RecursionError:
+        where = Label(Span(source, 0, 1))
+        raise CompileError(
+            (Diagnostic("E0103", "the text is nested too deeply", where, help=_SHALLOWER),)
+        ) from None
+    if build.problems:
+        raise CompileError(tuple(build.problems))
+    return value
 
 
 def _offset(error: UnexpectedInput, end: int) -> int:
@@ -327,59 +346,3 @@ def _offset(error: UnexpectedInput, end: int) -> int:
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return end
     return min(position if position is not None and position >= 0 else end, end)
-
-
-def _item_starts(text: str) -> list[int]:
-    starts, offset = [], 0
-    for line in text.split("\n"):
-        word = line.split(" ", 1)[0].split("(", 1)[0].rstrip("{")
-        if word in _ITEM_WORDS:
-            starts.append(offset)
-        offset += len(line) + 1
-    return starts
-
-
-def _without_item(text: str, offset: int) -> str:
-    """The text with the item around an offset blanked out, line breaks kept."""
-    starts = _item_starts(text)
-    begin = max((i for i in starts if i <= offset), default=0)
-    after = min((i for i in starts if i > offset), default=len(text))
-    if not any(c.strip() for c in text[begin:after]):
-        begin, after = 0, len(text)
-    return text[:begin] + "".join("\n" if c == "\n" else " " for c in text[begin:after]) + text[after:]
-
-
-_WORDS = {
-    "_SEP": "a new line", "RPAR": "`)`", "LPAR": "`(`", "RBRACE": "`}`", "LBRACE": "`{`", "RSQB": "`]`", "LSQB": "`[`",
-    "EQUAL": "`=`", "COMMA": "`,`", "COLON": "`:`", "NAME": "a name", "NUMBER": "a number", "STRING": "a text in quotes",
-    "THEN": "`then`", "ELSE": "`else`", "QUESTION": "`?`", "SEMICOLON": "`;`",
-}  # fmt: skip
-
-
-def _diagnose(source: Source, error: UnexpectedInput, offset: int) -> Diagnostic:
-    expected = sorted({_WORDS[t] for t in _expected(error) if t in _WORDS})
-    help_text = f"here {' or '.join(expected[:5])} can stand" if expected else ""
-    if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-        span = Span(source, max(len(source.text.rstrip()) - 1, 0), len(source.text.rstrip()))
-        return Diagnostic(
-            "E0102",
-            "the file ends in the middle of an item",
-            Label(span, "nothing closes this"),
-            help=help_text,
-        )
-    if isinstance(error, UnexpectedToken):
-        word = str(error.token)
-        span = Span(source, offset, offset + max(len(word.rstrip()), 1))
-        shown = "the end of the line" if error.token.type == "_SEP" else f"`{word}`"
-        return Diagnostic("E0101", f"{shown} cannot stand here", Label(span, "unexpected"), help=help_text)
-    span = Span(source, offset, min(offset + 1, max(len(source.text), 1)))
-    return Diagnostic(
-        "E0101",
-        f"`{source.text[offset : offset + 1]}` cannot stand here",
-        Label(span, "unexpected"),
-        help=help_text,
-    )
-
-
-def _expected(error: UnexpectedInput) -> set[str]:
-    return set(getattr(error, "expected", None) or getattr(error, "allowed", None) or ())

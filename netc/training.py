@@ -175,11 +175,10 @@ class Trainer:
                 on_epoch(row)
 
         def report() -> None:
-            while len(history.rows) < native.get("epoch"):
+            while on_epoch is not None and len(history.rows) < native.get("epoch"):
                 row = self._row(len(history.rows))
                 history.rows.append(row)
-                if on_epoch is not None:
-                    on_epoch(row)
+                on_epoch(row)
                 if time.perf_counter() - saved > save_seconds:
                     break
             if on_save is not None and time.perf_counter() - saved > save_seconds:
@@ -195,7 +194,9 @@ class Trainer:
         finally:
             history.seconds = time.perf_counter() - start
             while len(history.rows) < native.get("epoch"):
-                report()
+                history.rows.append(self._row(len(history.rows)))
+                if on_epoch is not None:
+                    on_epoch(history.rows[-1])
         status = native.get("status")
         if status == DIVERGED:
             raise Diverged(native.get("step") + 1, native.get("epoch") + 1, self._blame())

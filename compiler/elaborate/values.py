@@ -22,11 +22,12 @@ Known = Any
 """int, float, bool, str, None, ROWS, ``Absent`` or a list of these."""
 
 
-@dataclass(frozen=True, slots=True)
 class Failed(Exception):
-    """Carries one diagnostic out of an evaluation."""
+    """Carries one diagnostic out of an evaluation. Not frozen: a context manager sets its traceback."""
 
-    diagnostic: Diagnostic
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
 
 
 def fail(code: str, message: str, span: Span, text: str = "", **rest: Any) -> NoReturn:

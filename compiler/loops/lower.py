@@ -110,12 +110,12 @@ class _Lowering:
         return found
 
     def reduce(
-        self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]
+        self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Affine]], Expr]
     ) -> Expr:
-        if not extents:
-            return body(())
-        axes = [self._axis(e) for e in extents]
-        return Reduction(combine, tuple(axes), body(axes))
+        axes = [self._axis(e) if e != 1 or combine is Combine.argmax else None for e in extents]
+        value = body([Affine.of(a) if a is not None else Affine() for a in axes])
+        left = tuple(a for a in axes if a is not None)
+        return Reduction(combine, left, value) if left else value
 
     def _axis(self, extent: Extent) -> Axis:
         self.axis_count += 1
@@ -209,10 +209,10 @@ class _Lowering:
         self.root = None if copy else value
         self.memo.clear()
         self.axis_count = 0
-        axes = [self._axis(e) for e in value.shape]
-        index = tuple(Affine.of(a) for a in axes)
+        axes = {d: self._axis(e) for d, e in enumerate(value.shape) if e != 1}
+        index = tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(value.shape)))
         expr = self.read(value, index)
-        ordered = tuple(axes[d] for d in buffer.order)
+        ordered = tuple(axes[d] for d in buffer.order if d in axes)
         return Kernel(
             f"{buffer.name}", ordered, (Store(buffer, index, expr),), value.origin.span, value.origin.layer
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import DType, Graph, TensorType, TypeRuleError, Value
-from ..loops.ir import Affine, Apply, Axis, Combine, Expr, Scalar
+from ..loops.ir import Affine, Apply, Combine, Expr, Scalar
 from . import build as b
 from .record import Case, Operation, Reader
 from .structure import inverse
@@ -74,7 +74,7 @@ def _element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
     batch, axes = n.attrs["batch"], n.attrs["axes"]
     left, right = _sides(n)
 
-    def body(summed: Sequence[Axis]) -> Expr:
+    def body(summed: Sequence[Affine]) -> Expr:
         at_x, at_y = [Affine()] * len(x.shape), [Affine()] * len(y.shape)
         for i, (p, q) in zip(index, batch, strict=False):
             at_x[p] = at_y[q] = i
@@ -83,7 +83,7 @@ def _element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
         for i, d in zip(index[len(batch) + len(left) :], right, strict=True):
             at_y[d] = i
         for axis, (p, q) in zip(summed, axes, strict=True):
-            at_x[p] = at_y[q] = Affine.of(axis)
+            at_x[p] = at_y[q] = axis
         return Apply(Scalar.mul, (reader.read(x, at_x), reader.read(y, at_y)), n.dtype)
 
     return reader.reduce(Combine.sum, [x.shape[p] for p, _ in axes], body)

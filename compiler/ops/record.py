@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..graph import Graph, TensorType, Value
-from ..loops.ir import Affine, Axis, Combine, Expr, Extent
+from ..loops.ir import Affine, Combine, Expr, Extent
 
 
 class NotDifferentiable:
@@ -34,9 +34,9 @@ class Reader(Protocol):
         """The element of an operand: a load, or the operand's own expression when it is fused."""
 
     def reduce(
-        self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Axis]], Expr]
+        self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Affine]], Expr]
     ) -> Expr:
-        """A reduction over fresh axes of the given extents."""
+        """A reduction over fresh axes of the given extents; an axis of extent 1 is the index 0."""
 
 
 Element = Callable[[Reader, Value, Sequence[Affine]], Expr]

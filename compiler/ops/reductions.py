@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import DType, Graph, TensorType, Value
-from ..loops.ir import Affine, Axis, Combine, Expr
+from ..loops.ir import Affine, Combine, Expr
 from . import build as b
 from .infer import without
 from .record import NOT_DIFFERENTIABLE, Case, Operation, Reader
@@ -25,12 +25,12 @@ def _element(combine: Combine) -> Any:
     def element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
         x, dims = n.inputs[0], n.attrs["dims"]
 
-        def body(axes: Sequence[Axis]) -> Expr:
+        def body(axes: Sequence[Affine]) -> Expr:
             full = [Affine()] * len(x.shape)
             for dim, i in zip(_kept(n), index, strict=True):
                 full[dim] = i
             for dim, axis in zip(dims, axes, strict=True):
-                full[dim] = Affine.of(axis)
+                full[dim] = axis
             return reader.read(x, full)
 
         return reader.reduce(combine, [x.shape[d] for d in dims], body)

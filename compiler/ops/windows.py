@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import ROWS, Dim, DType, TensorType, TypeRuleError, Value, show_shape
-from ..loops.ir import Affine, Axis, Combine, Condition, Constant, Expr, Guarded
+from ..loops.ir import Affine, Combine, Condition, Constant, Expr, Guarded
 from . import build as b
 from .record import Case, Operation, Reader
 from .structure import divide
@@ -106,16 +106,16 @@ def _fold_vjp(g: Any, n: Value, c: Value) -> tuple[Value | None, ...]:
 def _fold_element(reader: Reader, n: Value, index: Sequence[Affine]) -> Expr:
     a, y = n.attrs, n.inputs[0]
 
-    def body(taps: Sequence[Axis]) -> Expr:
+    def body(taps: Sequence[Affine]) -> Expr:
         moved, conditions = list(index), []
         for k, (dim, tap) in enumerate(zip(a["dims"], taps, strict=True)):
-            position = index[dim] - Affine.of(tap) * a["dilations"][k]
+            position = index[dim] - tap * a["dilations"][k]
             quotient, rest = divide(position, a["strides"][k])
             if a["strides"][k] > 1:
                 conditions.append(Condition(rest, 0, 1))
             conditions.append(Condition(quotient, 0, y.shape[dim]))
             moved[dim] = quotient
-        value = reader.read(y, [*moved, *(Affine.of(t) for t in taps)])
+        value = reader.read(y, [*moved, *taps])
         return Guarded(tuple(conditions), value, Constant(0.0, n.dtype))
 
     return reader.reduce(Combine.sum, a["sizes"], body)

@@ -6,10 +6,11 @@ rewritten and answers with what stands for it, or None.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 
 from .. import ops
-from ..graph import Graph, Value
+from ..graph import DType, Graph, Value
 
 Rule = Callable[[Graph, Value], Value | None]
 
@@ -69,7 +70,38 @@ def known_condition(g: Graph, v: Value) -> Value | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (multiply_by_one, power, double, known_condition)
+Number = float | int | bool
+FOLDED: Mapping[str, Callable[[Number, Number], Number]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+}
+
+
+def fold_constants(g: Graph, v: Value) -> Value | None:
+    """Sums, differences and products of constants, rounded as the graph's own type would; only finite results."""
+    if v.op.name not in FOLDED or v.dtype is DType.bool:
+        return None
+    a, b = (constant_of(x) for x in v.inputs)
+    if a is None or b is None:
+        return None
+    if not v.dtype.is_float:
+        result = FOLDED[v.op.name](int(a), int(b))
+        return ops.full_like(g, v, result) if -(2**63) <= result < 2**63 else None
+    try:
+        exact = FOLDED[v.op.name](rounded(float(a), v.dtype), rounded(float(b), v.dtype))
+        result = rounded(float(exact), v.dtype)
+    except OverflowError:
+        return None
+    return ops.full_like(g, v, result) if abs(result) < float("inf") else None
+
+
+def rounded(value: float, dtype: DType) -> float:
+    """The value in the precision of a type; raises OverflowError beyond float32's range."""
+    return float(struct.unpack("f", struct.pack("f", value))[0]) if dtype is DType.float32 else value
+
+
+RULES: tuple[Rule, ...] = (multiply_by_one, power, double, known_condition, fold_constants)
 
 
 def simplify(graph: Graph) -> Graph:

@@ -16,6 +16,7 @@ COMMANDS = {
     "new": "Write a starter program.",
     "check": "Report what is wrong with .net files.",
     "show": "Print a stage of compilation.",
+    "explain": "Say more about a diagnostic's code.",
     "doctor": "Print versions, the CPU, the cache.",
 }
 

@@ -11,9 +11,11 @@ from ..compiler import units
 from ..compiler.backends.llvm.compile import assembly
 from ..compiler.backends.llvm.module import Module
 from ..compiler.elaborate import check_fit
+from ..compiler.formula import formulas
 from ..compiler.graph import Graph
 from ..compiler.pipeline import module_text
 from .main import settings_of
+from .probe import prober
 
 STAGES = ("ast", "graph", "gradient", "llvm", "asm", "plan")
 
@@ -30,17 +32,21 @@ def command(file: str, stage: str, pairs: tuple[str, ...]) -> None:
     if stage == "ast":
         click.echo(program.net)
         return
-    model = make_model(program, Path(file).resolve().parent)
+    folder = Path(file).resolve().parent
+    model = make_model(program, folder)
     if stage == "plan":
         click.echo(model.summary())
         return
     if model.plan is None:
         graph = units.predict(model.network)
     else:
-        target = check_fit(model.network, model.plan, None)
+        target = check_fit(model.network, model.plan, program.data(prober(folder)))
         make = units.gradient if stage == "gradient" else units.step
         graph = make(model.network, model.plan, target)
-    if stage in ("graph", "gradient"):
+    if stage == "gradient":
+        click.echo(formulas(graph))
+        return
+    if stage == "graph":
         click.echo(_graph(graph))
         return
     text, _ = module_text({graph.name: graph}, model.orders, Module(), {}, {}, train=False)

@@ -66,9 +66,7 @@ def clamped(w: KernelWriter, e: Expr, conditions: Sequence[Condition], point: Po
         case Guarded():
             lanes = w._lanes(e.free)
             test_lanes = w._lanes(frozenset[Axis]().union(*(c.index.axes() for c in e.conditions)))
-            test = w._splat(
-                Operand(holds(w, e.conditions, point, test_lanes), DType.bool, test_lanes), lanes
-            )
+            test = w._splat(Operand(holds(w, e.conditions, point, test_lanes), DType.bool, test_lanes), lanes)
             body = w._splat(clamped(w, e.body, e.conditions, point), lanes)
             other = w._splat(clamped(w, e.otherwise, conditions, point), lanes)
             text = w.emit(
