@@ -35,17 +35,34 @@ class Axis:
     name: str
     extent: Extent
 
+    @property
+    def key(self) -> str:
+        """What indices are sorted by."""
+        return self.name
+
 
 @dataclass(frozen=True, slots=True)
 class FloorDiv:
     value: Affine
     divisor: int
 
+    @property
+    def key(self) -> str:
+        return f"~F{self.divisor}.{self.value.constant}.{self.value.rows}" + "".join(
+            f"+{c}{a.key}" for c, a in self.value.terms
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
     value: Affine
     divisor: int
+
+    @property
+    def key(self) -> str:
+        return f"~R{self.divisor}.{self.value.constant}.{self.value.rows}" + "".join(
+            f"+{c}{a.key}" for c, a in self.value.terms
+        )
 
 
 Atom = Axis | FloorDiv | Remainder
@@ -72,10 +89,13 @@ class Affine:
 
     def __add__(self, other: Affine | Axis | int) -> Affine:
         other = Affine.of(other)
+        if not other.terms or not self.terms:
+            terms = self.terms or other.terms
+            return Affine(terms, self.constant + other.constant, self.rows + other.rows)
         coefficients: dict[Atom, int] = {}
         for coefficient, atom in (*self.terms, *other.terms):
             coefficients[atom] = coefficients.get(atom, 0) + coefficient
-        terms = tuple(sorted(((c, a) for a, c in coefficients.items() if c), key=lambda t: repr(t[1])))
+        terms = tuple(sorted(((c, a) for a, c in coefficients.items() if c), key=lambda t: t[1].key))
         return Affine(terms, self.constant + other.constant, self.rows + other.rows)
 
     def __mul__(self, factor: int) -> Affine:
@@ -156,6 +176,9 @@ class Buffer:
     order: tuple[int, ...]
     space: Space
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def strides(self) -> tuple[int, ...]:
         """Elements between neighbours along each logical dimension."""
         strides = [0] * len(self.shape)
@@ -214,6 +237,13 @@ class Load:
 
     buffer: Buffer
     index: tuple[Affine, ...]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.buffer, self.index))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def dtype(self) -> DType:
@@ -332,13 +362,15 @@ class Store:
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """For every point of ``axes`` (outermost first) all stores. Stores of one kernel never feed its loads, but
-    at the very same element (an update in place)."""
+    at the very same element (an update in place). A resident kernel's points are few enough for the registers:
+    they make one tile, and its stores may each have fewer axes than the kernel."""
 
     name: str
     axes: tuple[Axis, ...]
     stores: tuple[Store, ...]
     span: Span = NOWHERE
     layer: str = ""
+    resident: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..graph import ROWS, Graph, Value, users
+from .fusion import fuse
 from .ir import (
     Affine,
-    Apply,
     Axis,
     Buffer,
     Combine,
     Expr,
     Extent,
-    Guarded,
     Kernel,
     Load,
     Reduction,
@@ -26,6 +25,8 @@ from .ir import (
     Store,
 )
 from .memory import plan_memory
+from .order import in_place, ordered
+from .region import Region, resident_region
 from .schedule import schedule
 from .unit import Unit
 
@@ -77,14 +78,18 @@ def _sums(operand: Value, dim: int, reader: Value) -> bool:
     return any(pair[side] == dim for pair in reader.attrs["axes"])
 
 
-def lower(graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64) -> Unit:
-    """Kernels, buffers and memory of a graph."""
-    return _Lowering(graph, orders, vector_bytes).unit()
+def lower(
+    graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64, fused: bool = True
+) -> Unit:
+    """Kernels, buffers and memory of a graph. ``fused=False`` leaves every kernel by itself."""
+    return _Lowering(graph, orders, vector_bytes, fused).unit()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, orders: Mapping[str, tuple[int, ...]], vector_bytes: int) -> None:
-        self.graph, self.orders, self.vector_bytes = graph, orders, vector_bytes
+    def __init__(
+        self, graph: Graph, orders: Mapping[str, tuple[int, ...]], vector_bytes: int, fused: bool
+    ) -> None:
+        self.graph, self.orders, self.vector_bytes, self.fused = graph, orders, vector_bytes, fused
         self.live = graph.live()
         self.readers = users(self.live)
         self.buffers: dict[int, Buffer] = {}
@@ -92,8 +97,10 @@ class _Lowering:
         self.outputs: dict[str, Buffer] = {}
         self.root: Value | None = None
         self.memo: dict[tuple[int, tuple[Affine, ...]], Expr] = {}
-        self.axis_count = 0
-        self.used: set[int] = set()
+        self.nesting = 0
+        self.renewed: dict[Buffer, Buffer] = {}
+        self.region = Region()
+        self.resident: Axis | None = None
 
     # Reader protocol
 
@@ -101,7 +108,6 @@ class _Lowering:
         """A load where the value has a buffer, else its own expression."""
         buffer = self.buffers.get(value.id)
         if buffer is not None and value is not self.root:
-            self.used.add(value.id)
             return Load(buffer, tuple(index))
         key = (value.id, tuple(index))
         found = self.memo.get(key)
@@ -112,22 +118,36 @@ class _Lowering:
     def reduce(
         self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Affine]], Expr]
     ) -> Expr:
-        axes = [self._axis(e) if e != 1 or combine is Combine.argmax else None for e in extents]
+        self.nesting += 1
+        axes = [
+            None if e == 1 and combine is not Combine.argmax else self._axis(e, i)
+            for i, e in enumerate(extents)
+        ]
         value = body([Affine.of(a) if a is not None else Affine() for a in axes])
+        self.nesting -= 1
         left = tuple(a for a in axes if a is not None)
         return Reduction(combine, left, value) if left else value
 
-    def _axis(self, extent: Extent) -> Axis:
-        self.axis_count += 1
-        return Axis(f"i{self.axis_count}", extent)
+    def _axis(self, extent: Extent, position: int) -> Axis:
+        """The axis of a reduction, named by its depth and place: reductions side by side share theirs."""
+        if self.resident is not None and self.nesting > 1 and extent == self.resident.extent:
+            return self.resident
+        return Axis(f"r{self.nesting}{'abcdefgh'[position % 8]}x{extent}", extent)
 
     # what becomes a buffer
 
     def unit(self) -> Unit:
+        if self.fused:
+            self.region = resident_region(self.live, self._like_parameters, self.vector_bytes)
         self._leaves()
         self._outputs()
         self._materialise()
-        kernels = self._order(self._kernels())
+        first = self.outputs.get("loss") if self.renewed else None
+        kernels = ordered(self._kernels(), self.renewed, first)
+        if self.fused:
+            kept = [*self.outputs.values(), *self.renewed]
+            kernels = fuse(kernels, self.renewed, kept, first)
+        kernels = in_place(kernels, self.renewed)
         memory = plan_memory(kernels, self.outputs)
         scheduled = tuple(Scheduled(k, schedule(k, self.vector_bytes)) for k in kernels)
         return Unit(self.graph.name, scheduled, self.inputs, self.outputs, memory)
@@ -146,8 +166,11 @@ class _Lowering:
                 self.outputs[name] = target
                 continue
             order = target.order if target is not None else self._order_of(name, value)
-            buffer = target or Buffer(f"out.{name}", value.dtype, value.shape, order, Space.work)
-            self.outputs[name] = buffer
+            prefix = "out" if target is None else "next"
+            buffer = Buffer(f"{prefix}.{name}", value.dtype, value.shape, order, Space.work)
+            if target is not None:
+                self.renewed[buffer] = target
+            self.outputs[name] = target or buffer
             if value.id in self.buffers:
                 self.copies.append((buffer, value))
             else:
@@ -169,7 +192,9 @@ class _Lowering:
                 cost[v.id] for v in value.inputs
             )
             heavy[value.id] = name in HEAVY or any(heavy[v.id] for v in value.inputs)
-            if self._needs_buffer(value, cost[value.id], heavy[value.id]):
+            if value.id in self.region.inside:
+                continue
+            if value.id in self.region.stored or self._needs_buffer(value, cost[value.id], heavy[value.id]):
                 order = self._like_parameters(value)
                 self.buffers[value.id] = Buffer(f"v{value.id}", value.dtype, value.shape, order, Space.work)
                 cost[value.id], heavy[value.id] = 0, False
@@ -199,97 +224,46 @@ class _Lowering:
         kernels = []
         for value in self.live:
             buffer = self.buffers.get(value.id)
-            if buffer is not None and value.op.name != "input":
+            if buffer is not None and value.op.name != "input" and value.id not in self.region.stored:
                 kernels.append(self._kernel(buffer, value))
         for buffer, value in self.copies:
             kernels.append(self._kernel(buffer, value, copy=True))
+        if self.region.stored:
+            kernels.append(self._resident())
         return kernels
 
     def _kernel(self, buffer: Buffer, value: Value, *, copy: bool = False) -> Kernel:
+        axes = {d: Axis(f"i{i}", value.shape[d]) for i, d in enumerate(buffer.order) if value.shape[d] != 1}
+        store = self._store(buffer, value, axes, copy=copy)
+        return Kernel(buffer.name, tuple(axes.values()), (store,), value.origin.span, value.origin.layer)
+
+    def _store(self, buffer: Buffer, value: Value, axes: Mapping[int, Axis], *, copy: bool = False) -> Store:
         self.root = None if copy else value
         self.memo.clear()
-        self.axis_count = 0
-        axes = {d: self._axis(e) for d, e in enumerate(value.shape) if e != 1}
         index = tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(value.shape)))
-        expr = self.read(value, index)
-        ordered = tuple(axes[d] for d in buffer.order if d in axes)
+        return Store(buffer, index, self.read(value, index))
+
+    def _resident(self) -> Kernel:
+        """The kernel of a region that fits the registers: all its sums over the rows in one loop."""
+        lanes = self.region.lanes
+        self.resident = lanes
+        stores: list[Store] = []
+        axes: dict[Axis, None] = {}
+        for value in self.region.stored.values():
+            buffer = self.buffers[value.id]
+            mine = {
+                d: lanes if value.shape[d] == lanes.extent else Axis(f"i{i}x{value.shape[d]}", value.shape[d])
+                for i, d in enumerate(buffer.order)
+                if value.shape[d] != 1
+            }
+            axes.update(dict.fromkeys(a for a in mine.values() if a != lanes))
+            stores.append(self._store(buffer, value, mine))
+        self.resident = None
+        first = next(iter(self.region.stored.values()))
         return Kernel(
-            f"{buffer.name}", ordered, (Store(buffer, index, expr),), value.origin.span, value.origin.layer
-        )
-
-    def _order(self, kernels: list[Kernel]) -> list[Kernel]:
-        """Producers before consumers, readers of a leaf before the kernel that overwrites it."""
-        pending = list(kernels)
-        done: list[Kernel] = []
-        copies: list[Kernel] = []
-        updated = {k.stores[0].buffer.name for k in kernels if k.stores[0].buffer.space is Space.model}
-        while pending:
-            written = {k.stores[0].buffer for k in pending}
-            ready = [k for k in pending if self._is_ready(k, pending, written, updated)]
-            if not ready:
-                stuck = next(i for i, k in enumerate(pending) if k.stores[0].buffer.name in updated)
-                pending[stuck], copy = self._through_work(pending[stuck])
-                copies.append(copy)
-                continue
-            # Updates come last, so that a run can stop before them when the loss is not finite.
-            ready = [k for k in ready if k.stores[0].buffer.name not in updated] or ready
-            done += ready
-            chosen = {id(k) for k in ready}
-            pending = [k for k in pending if id(k) not in chosen]
-        return done + copies
-
-    def _is_ready(
-        self, kernel: Kernel, pending: list[Kernel], written: set[Buffer], updated: set[str]
-    ) -> bool:
-        mine = kernel.stores[0].buffer
-        reads = loads(kernel)
-        if any(b in written and b != mine and self._produced(b, kernel) for b in reads):
-            return False
-        if mine.name in updated:
-            return not any(
-                mine in loads(k) and not self._reads_new(k, mine) for k in pending if k is not kernel
-            )
-        return True
-
-    def _produced(self, buffer: Buffer, kernel: Kernel) -> bool:
-        """Whether the kernel wants the new contents of a buffer that is still to be written."""
-        return buffer.space is not Space.model or self._reads_new(kernel, buffer)
-
-    def _reads_new(self, kernel: Kernel, buffer: Buffer) -> bool:
-        """Model buffers hold a leaf's old and then its new contents: readers of the new one come after."""
-        new = self.graph.outputs.get(buffer.name)
-        old = self.graph.inputs.get(buffer.name)
-        value = self._value_of(kernel)
-        if new is None or value is None or new is old or new is value:
-            return False
-        return self._reaches(value, new)
-
-    def _value_of(self, kernel: Kernel) -> Value | None:
-        target = kernel.stores[0].buffer
-        return next((v for v in self.live if self.buffers.get(v.id) == target and v.op.name != "input"), None)
-
-    def _reaches(self, value: Value, wanted: Value) -> bool:
-        """Whether a value's kernel reads another value through what is fused into it."""
-        pending, seen = list(value.inputs), set()
-        while pending:
-            v = pending.pop()
-            if v is wanted:
-                return True
-            if v.id not in seen and v.id not in self.buffers:
-                seen.add(v.id)
-                pending.extend(v.inputs)
-        return False
-
-    def _through_work(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
-        store = kernel.stores[0]
-        temporary = Buffer(
-            f"new.{store.buffer.name}", store.buffer.dtype, store.buffer.shape, store.buffer.order, Space.work
-        )
-        first = Kernel(
-            kernel.name, kernel.axes, (Store(temporary, store.index, store.value),), kernel.span, kernel.layer
-        )
-        copy = Store(store.buffer, store.index, Load(temporary, store.index))
-        return first, Kernel(f"copy.{kernel.name}", kernel.axes, (copy,), kernel.span, kernel.layer)
+            stores[0].buffer.name, (*axes, lanes), tuple(stores), first.origin.span, first.origin.layer,
+            resident=True,
+        )  # fmt: skip
 
 
 def _same_points(reader: Value, value: Value) -> bool:
@@ -304,33 +278,4 @@ def _same_points(reader: Value, value: Value) -> bool:
     )
 
 
-def loads(kernel: Kernel) -> set[Buffer]:
-    """Every buffer a kernel reads."""
-    found: set[Buffer] = set()
-    seen: set[int] = set()
-    pending: list[Expr] = [s.value for s in kernel.stores]
-    while pending:
-        e = pending.pop()
-        if id(e) in seen:
-            continue
-        seen.add(id(e))
-        if isinstance(e, Load):
-            found.add(e.buffer)
-        pending.extend(children(e))
-    return found
-
-
-def children(e: Expr) -> tuple[Expr, ...]:
-    """The expressions an expression is made of."""
-    match e:
-        case Reduction():
-            return (e.body,)
-        case Apply():
-            return e.arguments
-        case Guarded():
-            return (e.body, e.otherwise)
-        case _:
-            return ()
-
-
-__all__ = ["ROWS", "choose_orders", "lower"]
+__all__ = ["choose_orders", "lower"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
 from .ir import Buffer, Kernel, Space
+from .rewrite import reads
 from .unit import MemoryPlan
 
 ALIGNMENT = 64
@@ -25,12 +26,10 @@ def row_bytes(buffer: Buffer) -> tuple[int, bool]:
 
 def plan_memory(kernels: Sequence[Kernel], outputs: Mapping[str, Buffer]) -> MemoryPlan:
     """Offsets of all work buffers that the kernels touch."""
-    from .lower import loads
-
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for step, kernel in enumerate(kernels):
-        for buffer in (*loads(kernel), *(s.buffer for s in kernel.stores)):
+        for buffer in (*reads(kernel), *(s.buffer for s in kernel.stores)):
             if buffer.space is Space.work:
                 first.setdefault(buffer, step)
                 last[buffer] = step

@@ -18,7 +18,6 @@ from ...loops.ir import (
     Apply,
     Axis,
     Buffer,
-    Combine,
     Constant,
     Expr,
     FloorDiv,
@@ -32,8 +31,10 @@ from ...loops.ir import (
     Scheduled,
     Store,
 )
+from ...loops.rewrite import children, walk
 from .guards import guarded
 from .module import Module
+from .reductions import Part, reduce_parts, reduce_tile
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, mangled, type_text
 
@@ -65,6 +66,7 @@ class KernelWriter:
         self.lane_axis: Axis | None = None
         self.tile_points: dict[Axis, int] = {}
         self.buffers: dict[Buffer, str] = {}
+        self.outermost = _outermost(self.kernel)
 
     # Writer
 
@@ -94,10 +96,13 @@ class KernelWriter:
             self._stores(tile)
             return
         axis, rest = axes[0], axes[1:]
+        points = dict(self.plan.unroll).get(axis.name, 1)
         if axis.name in self.plan.lanes:
             self._lane_tiles(axis, rest, tile)
             return
-        points = dict(self.plan.unroll).get(axis.name, 1)
+        if points == axis.extent:
+            self._whole(axis, points, rest, tile)
+            return
         if points == 1:
             self._loop(axis, "0", self._extent(axis), 1, lambda: self._loops(rest, tile))
             return
@@ -112,6 +117,11 @@ class KernelWriter:
         )
         self._loop(axis, end, extent, 1, lambda: self._loops(rest, tile), maybe_empty=True)
 
+    def _whole(self, axis: Axis, points: int, rest: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
+        """An axis that lies in the tile from end to end needs no loop."""
+        self.values[axis], self.depth[axis] = "0", self.level
+        self._loops(rest, (*tile, (axis, points)))
+
     def _lane_tiles(self, axis: Axis, rest: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
         """The lanes axis: whole tiles in a loop, then a narrower tile for what is left over."""
         assert isinstance(axis.extent, int)
@@ -119,6 +129,10 @@ class KernelWriter:
         vectors = -(-axis.extent // width)
         whole = axis.extent // (width * self.plan.vectors)
         self.lane_axis = axis
+        if vectors <= self.plan.vectors:
+            self._whole(axis, vectors, rest, tile)
+            self.lane_axis = None
+            return
         if whole:
             step = width * self.plan.vectors
             inner = (*tile, (axis, self.plan.vectors))
@@ -186,19 +200,21 @@ class KernelWriter:
 
     def _stores(self, tile: tuple[tuple[Axis, int], ...]) -> None:
         self.tile_points = dict(tile)
-        points = list(_points(tile))
+        values = []
         for store in self.kernel.stores:
-            values = [self._value(store.value, point) for point in points]
-            for point, value in zip(points, values, strict=True):
+            axes = frozenset[Axis]().union(*(i.axes() for i in store.index))
+            points = list(_points(tuple((a, n) for a, n in tile if a in axes)))
+            values.append([(point, self._value(store.value, point)) for point in points])
+        for store, found in zip(self.kernel.stores, values, strict=True):
+            for point, value in found:
                 self._store(store, point, value)
 
     # expressions
 
     def _value(self, e: Expr, point: Point) -> Operand:
         """The value of an expression at a point of the tile, from the memo or emitted at its level."""
-        mine = tuple((a, i) for a, i in point if a in e.free)
-        level = max((self.depth[a] for a in e.free), default=0)
-        key = (e, mine)
+        level = self._level(e)
+        key = (e, _at(e, point))
         found = self.scopes[level].memo.get(key)
         if found is not None:
             return found
@@ -208,6 +224,10 @@ class KernelWriter:
         value = self._emit(e, point)
         self.scopes, self.level = [*self.scopes, *aside], before
         return self.scopes[level].memo.setdefault(key, value)
+
+    def _level(self, e: Expr) -> int:
+        """The innermost loop that an expression depends on."""
+        return max((self.depth[a] for a in e.free), default=0)
 
     def _lanes(self, free: frozenset[Axis]) -> int:
         return self.plan.width if self.lane_axis is not None and self.lane_axis in free else 1
@@ -245,8 +265,8 @@ class KernelWriter:
             return value
         if isinstance(e, Constant):
             return Operand(self.literal(e.value, e.dtype, lanes), e.dtype, lanes)
-        level = max((self.depth[a] for a in e.free), default=0)
-        key = ("splat", e, tuple((a, i) for a, i in point if a in e.free), lanes)
+        level = self._level(e)
+        key = ("splat", e, _at(e, point), lanes)
         found = self.scopes[level].memo.get(key)
         if found is None:
             before, self.level = self.level, level
@@ -466,21 +486,60 @@ class KernelWriter:
     # reductions
 
     def _reduction(self, e: Reduction, point: Point) -> Operand:
-        """One loop nest for all points of the tile that the reduction depends on."""
-        from .reductions import reduce_points
-
+        """One loop nest for all points of the tile that the reduction depends on, and for its siblings."""
+        if e.axes == (self.lane_axis,):
+            return reduce_tile(self, e, point)
         level = self.level
-        points = self._sharing(e, point)
-        results = reduce_points(self, e, points)
-        for at, value in zip(points, results, strict=True):
-            mine = tuple((a, i) for a, i in at if a in e.free)
-            self.scopes[level].memo[(e, mine)] = value
-        mine = tuple((a, i) for a, i in point if a in e.free)
-        return self.scopes[level].memo[(e, mine)]
+        parts = [Part(s, at) for s in self._siblings(e) for at in self._sharing(s, point)]
+        results = reduce_parts(self, parts)
+        for part, value in zip(parts, results, strict=True):
+            self.scopes[level].memo[(part.e, _at(part.e, part.point))] = value
+        return self.scopes[level].memo[(e, _at(e, point))]
 
     def _sharing(self, e: Reduction, point: Point) -> list[Point]:
-        tile = tuple((a, self.tile_points.get(a, 1)) for a, _ in point if a in e.free)
-        return list(_points(tile))
+        """The points of the tile where a reduction differs, with those of the loops around it that are unrolled."""
+        if e not in self.outermost:
+            tile = tuple((a, self.tile_points[a]) for a, _ in point if a in e.free and a in self.tile_points)
+            rest = tuple((a, i) for a, i in point if a in e.free and a not in self.tile_points)
+            return [(*p, *rest) for p in _points(tile)]
+        return list(_points(tuple((a, n) for a, n in self.tile_points.items() if a in e.free)))
+
+    def _siblings(self, e: Reduction) -> list[Reduction]:
+        """Reductions over the same axes at the same level, none of which needs another's result."""
+        group = [e]
+        if e not in self.outermost:
+            return group
+        for other, needs in self.outermost.items():
+            if other == e or other.axes != e.axes or self._level(other) != self.level:
+                continue
+            if any(other in self.outermost[s] or s in needs for s in group):
+                continue
+            point = next(iter(self._sharing(other, ())))
+            if (other, _at(other, point)) not in self.scopes[self.level].memo:
+                group.append(other)
+        return group
+
+
+def _outermost(kernel: Kernel) -> dict[Reduction, set[Reduction]]:
+    """The reductions of a kernel that lie in no other, and which others each of them contains."""
+    found: dict[Reduction, set[Reduction]] = {}
+    pending: list[Expr] = [s.value for s in reversed(kernel.stores)]
+    seen: set[int] = set()
+    while pending:
+        e = pending.pop()
+        if id(e) in seen:
+            continue
+        seen.add(id(e))
+        if isinstance(e, Reduction):
+            found.setdefault(e, {x for x in walk(e.body) if isinstance(x, Reduction)})
+        else:
+            pending.extend(children(e))
+    return found
+
+
+def _at(e: Expr, point: Point) -> frozenset[tuple[Axis, int]]:
+    """What of a point matters to an expression."""
+    return frozenset((a, i) for a, i in point if a in e.free)
 
 
 def _points(tile: tuple[tuple[Axis, int], ...]) -> Iterator[Point]:
@@ -489,4 +548,4 @@ def _points(tile: tuple[tuple[Axis, int], ...]) -> Iterator[Point]:
         yield tuple(zip(axes, indices, strict=True))
 
 
-__all__ = ["Combine", "KernelWriter"]
+__all__ = ["KernelWriter"]

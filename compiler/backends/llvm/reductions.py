@@ -1,113 +1,320 @@
-"""Reductions as loops: an accumulator for each point of the tile, in vectors along the lanes axis of the tile or of
-the reduction itself. The order of additions depends on the kernel alone, never on threads or on the batch."""
+"""Reductions as loops: one loop for all that run over the same axes, an accumulator for each of them and each point of
+the tile, in vectors along the lanes axis of the tile or of the reduction itself.
+
+Short axes are unrolled. A sum with few accumulators is kept in several partial ones, so that additions overlap. The
+order of additions depends on the kernel and the number of rows alone, never on threads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
-from ...loops.ir import Apply, Axis, Combine, Reduction, Scalar
+from ...loops.ir import Affine, Apply, Axis, Combine, Reduction, Scalar
+from .positions import earlier, larger
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, mangled, type_text
 
 if TYPE_CHECKING:
     from .kernel import KernelWriter, Point
 
+State = tuple[str, ...]
+UNROLLED = 8
+"""The longest axis that becomes straight code."""
+STRAIGHT = 16
+"""The most vectors of a lanes axis, over all parts, that become straight code."""
+ACCUMULATORS = 8
+"""Independent sums that hide the latency of an addition."""
 
-def reduce_points(w: KernelWriter, e: Reduction, points: Sequence[Point]) -> list[Operand]:
-    """Emits the loops at the writer's current level; one result for each point."""
-    return _Loops(w, e, points).run()
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One reduction at one point of the tile."""
+
+    e: Reduction
+    point: Point
+
+
+def reduce_parts(w: KernelWriter, parts: Sequence[Part]) -> list[Operand]:
+    """Emits the loops at the writer's current level; one result for each part. All have the same axes."""
+    return _Loops(w, parts).run()
+
+
+def reduce_tile(w: KernelWriter, e: Reduction, point: Point) -> Operand:
+    """A reduction over the lanes axis of a tile that holds the axis wholly: its vectors, then their lanes."""
+    axis = e.axes[-1]
+    assert isinstance(axis.extent, int)
+    loops = _Loops(w, [Part(e, point)], tile=True)
+    state = loops.start(0)
+    for i in range(w.tile_points[axis]):
+        loops.active = axis.extent - i * loops.lanes[0]
+        rest = tuple((a, k) for a, k in point if a != axis)
+        state = loops.combine(0, state, (*rest, (axis, i)))
+    text = loops.across(0, state)[-1]
+    return Operand(text, e.dtype)
 
 
 class _Loops:
-    def __init__(self, w: KernelWriter, e: Reduction, points: Sequence[Point]) -> None:
-        self.w, self.e, self.points = w, e, points
+    def __init__(self, w: KernelWriter, parts: Sequence[Part], *, tile: bool = False) -> None:
+        self.w, self.parts = w, parts
+        self.axes = parts[0].e.axes
         self.outer_lanes = w.lane_axis
-        last = e.axes[-1]
-        self.own = last if last.name in w.plan.lanes else None
-        depends = w.lane_axis is not None and w.lane_axis in e.free
-        assert not (self.own and depends), "bug in netc: two lanes axes in one expression"
-        self.lanes = w.plan.width if self.own or depends else 1
-        self.is_arg = e.combine is Combine.argmax
-        self.dtype = e.body.dtype
+        last = self.axes[-1]
+        self.own = last if tile or (last.name in w.plan.lanes and last != w.lane_axis) else None
+        self.lanes = [self._lanes_of(p.e) for p in parts]
+        self.extra: Point = ()
+        self.active = 0
+        """How many lanes of a vector count, where not all do."""
+
+    def _lanes_of(self, e: Reduction) -> int:
+        depends = self.w.lane_axis is not None and self.w.lane_axis in e.free
+        assert not (self.own is not None and depends), "bug in netc: two lanes axes in one expression"
+        return self.w.plan.width if self.own is not None or depends else 1
 
     def run(self) -> list[Operand]:
+        kept = {a: (self.w.values.get(a), self.w.depth.get(a)) for a in self.axes}
         if self.own is not None:
             self.w.lane_axis = self.own
-        start = [self._start() for _ in self.points]
-        state = self._nest(list(self.e.axes), start)
+        state = self._nest(list(self.axes), [self.start(i) for i in range(len(self.parts))])
         if self.own is not None:
-            state = [self._across(s) for s in state]
+            state = [self.across(i, s) for i, s in enumerate(state)]
         self.w.lane_axis = self.outer_lanes
-        return [Operand(s[-1], self.e.dtype, 1 if self.own is not None else self.lanes) for s in state]
+        for axis, (value, depth) in kept.items():
+            if value is not None and depth is not None:
+                self.w.values[axis], self.w.depth[axis] = value, depth
+        lanes = [1] * len(state) if self.own is not None else self.lanes
+        return [Operand(s[-1], p.e.dtype, n) for s, p, n in zip(state, self.parts, lanes, strict=True)]
 
-    def _start(self) -> tuple[str, ...]:
-        if self.e.combine is Combine.sum:
-            return (self.w.literal(0.0 if self.dtype.is_float else 0, self.dtype, self.lanes),)
-        lowest = float("-inf") if self.dtype.is_float else -(2**63)
-        first = self.w.literal(lowest, self.dtype, self.lanes)
-        return (first, self.w.literal(-1, DType.int64, self.lanes)) if self.is_arg else (first,)
+    # accumulators
 
-    def _types(self) -> tuple[str, ...]:
-        value = type_text(self.dtype, self.lanes)
-        return (value, type_text(DType.int64, self.lanes)) if self.is_arg else (value,)
+    def start(self, i: int) -> State:
+        """What an accumulator begins with."""
+        e, lanes = self.parts[i].e, self.lanes[i]
+        dtype = e.body.dtype
+        if e.combine is Combine.sum:
+            return (self.w.literal(0.0 if dtype.is_float else 0, dtype, lanes),)
+        lowest = float("-inf") if dtype.is_float else -(2**63)
+        first = self.w.literal(lowest, dtype, lanes)
+        return (first, self.w.literal(-1, DType.int64, lanes)) if e.combine is Combine.argmax else (first,)
 
-    def _nest(self, axes: list[Axis], state: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    def _types(self, i: int) -> State:
+        e, lanes = self.parts[i].e, self.lanes[i]
+        value = type_text(e.body.dtype, lanes)
+        return (value, type_text(DType.int64, lanes)) if e.combine is Combine.argmax else (value,)
+
+    def combine(self, i: int, state: State, point: Point) -> State:
+        """The accumulator with the body's value at a point."""
+        w, e, lanes = self.w, self.parts[i].e, self.lanes[i]
+        dtype, t = e.body.dtype, self._types(i)[0]
+        masked = 0 < self.active < lanes
+        is_product = isinstance(e.body, Apply) and e.body.op is Scalar.mul and dtype.is_float
+        if e.combine is Combine.sum and is_product and not masked:
+            assert isinstance(e.body, Apply)
+            a, b = (w._spread(x, w._value(x, point), lanes, point) for x in e.body.arguments)
+            suffix = mangled(Operand("", dtype, lanes))
+            return (w.emit(f"call {t} @llvm.fma.{suffix}({t} {a.text}, {t} {b.text}, {t} {state[0]})"),)
+        value = w._spread(e.body, w._value(e.body, point), lanes, point)
+        if masked:
+            value = self._only_active(i, value)
+        if e.combine is Combine.argmax:
+            return larger(w, dtype, lanes, state, (value.text, self._position(i, point)))
+        return (self._together(i, state[0], value.text, lanes),)
+
+    def _together(self, i: int, a: str, b: str, lanes: int) -> str:
+        e = self.parts[i].e
+        op = Scalar.add if e.combine is Combine.sum else Scalar.maximum
+        operands = [Operand(a, e.body.dtype, lanes), Operand(b, e.body.dtype, lanes)]
+        return SCALARS[op](self.w, operands, e.body.dtype)
+
+    def _only_active(self, i: int, value: Operand) -> Operand:
+        lanes = self.lanes[i]
+        flags = ", ".join(f"i1 {'true' if k < self.active else 'false'}" for k in range(lanes))
+        text = self.w.emit(
+            f"select <{lanes} x i1> <{flags}>, {value.type} {value.text}, {value.type} {self.start(i)[0]}"
+        )
+        return Operand(text, value.dtype, lanes)
+
+    def _position(self, i: int, point: Point) -> str:
+        index, stride = Affine(), 1
+        for axis in reversed(self.axes):
+            index = index + Affine.of(axis) * stride
+            stride *= axis.extent if isinstance(axis.extent, int) else 1
+        if self.own is not None:
+            return self.w._index(index, point, self.lanes[i])
+        return self.w._splat(Operand(self.w._index(index, point, 1), DType.int64), self.lanes[i]).text
+
+    def across(self, i: int, state: State) -> State:
+        """The lanes of an accumulator together: halves are combined until one is left."""
+        w, e, lanes = self.w, self.parts[i].e, self.lanes[i]
+        types = self._types(i)
+        if e.combine is Combine.argmax:
+            pairs = [
+                tuple(w.emit(f"extractelement {t} {s}, i32 {k}") for s, t in zip(state, types, strict=True))
+                for k in range(lanes)
+            ]
+            best = pairs[0]
+            for pair in pairs[1:]:
+                best = earlier(w, e.body.dtype, best, pair)
+            return best
+        text, count = state[0], lanes
+        while count > 1:
+            half, kind = count // 2, type_text(e.body.dtype, count)
+            parts = []
+            for first in (0, half):
+                order = ", ".join(f"i32 {first + k}" for k in range(half))
+                parts.append(w.emit(f"shufflevector {kind} {text}, {kind} poison, <{half} x i32> <{order}>"))
+            if half == 1:
+                one = type_text(e.body.dtype, 1)
+                parts = [w.emit(f"extractelement <1 x {one}> {p}, i32 0") for p in parts]
+            text, count = self._together(i, parts[0], parts[1], half), half
+        return (text,)
+
+    # loops
+
+    def _nest(self, axes: list[Axis], state: list[State]) -> list[State]:
         if not axes:
-            return [self._combine(s, p) for s, p in zip(state, self.points, strict=True)]
+            return [self.combine(i, s, (*self.parts[i].point, *self.extra)) for i, s in enumerate(state)]
         axis, rest = axes[0], axes[1:]
         if axis == self.own:
             return self._lane_axis(axis, state)
-        return self._loop(axis, "0", "%rows" if axis.extent is ROWS else str(axis.extent), 1, state, rest)
+        if isinstance(axis.extent, int) and axis.extent <= UNROLLED and self._short(axis.extent, rest):
+            return self._straight(axis, axis.extent, state, rest)
+        if axis.extent is ROWS:
+            return self._over_rows(axis, state, rest)
+        return self._loop(axis, "0", str(axis.extent), 1, state, rest)
 
-    def _lane_axis(self, axis: Axis, state: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        assert isinstance(axis.extent, int)
-        whole = axis.extent // self.lanes * self.lanes
-        if whole:
-            state = self._loop(axis, "0", str(whole), self.lanes, state, [])
-        if whole < axis.extent:
-            state = self._fixed(axis, whole, state, [], axis.extent - whole)
+    def _short(self, extent: int, rest: Sequence[Axis]) -> bool:
+        size = extent * len(self.parts)
+        for axis in rest:
+            if axis != self.own and isinstance(axis.extent, int) and axis.extent <= UNROLLED:
+                size *= axis.extent
+        return size <= 80
+
+    def _straight(self, axis: Axis, count: int, state: list[State], rest: list[Axis]) -> list[State]:
+        """An axis as points of the tile: straight code, loads shared."""
+        w = self.w
+        w.values[axis], w.depth[axis] = "0", w.level
+        before = self.extra
+        for k in range(count):
+            self.extra = (*before, (axis, k))
+            state = self._nest(rest, state)
+        self.extra = before
         return state
 
-    def _fixed(
-        self, axis: Axis, value: int, state: list[tuple[str, ...]], rest: list[Axis], active: int = 0
-    ) -> list[tuple[str, ...]]:
+    def _partials(self) -> int:
+        if any(p.e.combine is Combine.argmax for p in self.parts):
+            return 1
+        return max(1, min(4, ACCUMULATORS // len(self.parts)))
+
+    def _lane_axis(self, axis: Axis, state: list[State]) -> list[State]:
+        assert isinstance(axis.extent, int)
+        lanes = self.lanes[0]
+        vectors, left = divmod(axis.extent, lanes)
+        if (vectors + 1) * len(self.parts) <= STRAIGHT:
+            return self._straight_lanes(axis, state)
+        partials = min(self._partials(), vectors)
+        whole = vectors - vectors % partials if partials else 0
+        if whole:
+            state = self._partial(axis, "0", str(whole * lanes), partials, lanes, state, [])
+        if whole < vectors:
+            state = self._loop(axis, str(whole * lanes), str(vectors * lanes), lanes, state, [])
+        if left:
+            self.active = left
+            state = self._fixed(axis, vectors * lanes, state)
+            self.active = 0
+        return state
+
+    def _straight_lanes(self, axis: Axis, state: list[State]) -> list[State]:
+        """The vectors of a short lanes axis, the last one perhaps in part."""
+        w, lanes = self.w, self.lanes[0]
+        assert isinstance(axis.extent, int)
+        w.values[axis], w.depth[axis] = "0", w.level
+        before = self.extra
+        for k in range(-(-axis.extent // lanes)):
+            self.extra, self.active = (*before, (axis, k)), axis.extent - k * lanes
+            state = self._nest([], state)
+        self.extra, self.active = before, 0
+        return state
+
+    def _over_rows(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
+        partials = self._partials()
+        if partials == 1 or rest:
+            return self._loop(axis, "0", "%rows", 1, state, rest)
+        w = self.w
+        n = next(w.names)
+        left = w.emit(f"urem i64 %rows, {partials}")
+        whole = w.emit(f"sub i64 %rows, {left}")
+        state = self._partial(axis, "0", whole, partials, 1, state, rest, label=n)
+        return self._loop(axis, whole, "%rows", 1, state, rest, maybe_empty=True)
+
+    def _partial(
+        self, axis: Axis, start: str, end: str, count: int, step: int, state: list[State], rest: list[Axis],
+        label: int | None = None,
+    ) -> list[State]:  # fmt: skip
+        """A loop over several neighbours at a time, each with accumulators of its own, added up in a tree."""
+        if count == 1:
+            return self._loop(axis, start, end, step, state, rest)
+        parts = self.parts
+        wide = [s if k == 0 else self.start(i) for k in range(count) for i, s in enumerate(state)]
+        self.parts, self.lanes = list(parts) * count, self.lanes * count
+        self.spread = len(parts)
+        wide = self._loop(axis, start, end, step * count, wide, rest, maybe_empty=label is not None)
+        self.spread = 0
+        size = len(parts)
+        groups = [wide[k * size : (k + 1) * size] for k in range(count)]
+        while len(groups) > 1:
+            groups = [self._added(groups[k], groups[k + 1]) if k + 1 < len(groups) else groups[k]
+                      for k in range(0, len(groups), 2)]  # fmt: skip
+        self.parts, self.lanes = parts, self.lanes[:size]
+        return groups[0]
+
+    spread = 0
+    """Where not 0: that many parts, several times over; each repetition is the next step of the loop's axis."""
+
+    def _added(self, a: list[State], b: list[State]) -> list[State]:
+        return [
+            (self._together(i, x[0], y[0], self.lanes[i]),) for i, (x, y) in enumerate(zip(a, b, strict=True))
+        ]
+
+    def _fixed(self, axis: Axis, value: int, state: list[State]) -> list[State]:
+        """The last, partly used vector."""
         w = self.w
         w.values[axis] = str(value)
         label = f"fix{next(w.names)}"
         w._push(axis, label)
-        self.active = active
-        result = self._nest(rest, state)
-        self.active = 0
+        result = self._nest([], state)
         scope = w._pop()
         outer = w.scopes[w.level]
         outer.lines += [f"  br label %{label}", f"{label}:", *scope.lines]
         outer.label = scope.label
         return result
 
-    active = 0
-
     def _loop(
-        self, axis: Axis, start: str, end: str, step: int, state: list[tuple[str, ...]], rest: list[Axis]
-    ) -> list[tuple[str, ...]]:
+        self, axis: Axis, start: str, end: str, step: int, state: list[State], rest: list[Axis], *,
+        maybe_empty: bool = False,
+    ) -> list[State]:  # fmt: skip
         w = self.w
-        if end == str(step):
-            return self._fixed(axis, 0, state, rest)
         n = next(w.names)
         counter = f"%x{n}"
         w.values[axis] = counter
         w._push(axis, f"head{n}")
         phis = [tuple(f"%a{n}.{i}.{j}" for j in range(len(s))) for i, s in enumerate(state)]
-        result = self._nest(rest, phis)
+        result = self._body(axis, phis, rest)
         scope = w._pop()
         outer = w.scopes[w.level]
-        latch = scope.label
-        types = self._types()
-        lines = [f"  br label %pre{n}", f"pre{n}:", f"  br label %head{n}", f"head{n}:"]
+        before, latch = outer.label, scope.label
+        types = [self._types(i) for i in range(len(state))]
+        if maybe_empty:
+            some = w.emit(f"icmp ult i64 {start}, {end}")
+            lines = [f"  br i1 {some}, label %pre{n}, label %exit{n}"]
+        else:
+            lines = [f"  br label %pre{n}"]
+        lines += [f"pre{n}:", f"  br label %head{n}", f"head{n}:"]
         lines.append(f"  {counter} = phi i64 [ {start}, %pre{n} ], [ {counter}.next, %{latch} ]")
-        for phi, first, last in zip(phis, state, result, strict=True):
-            for name, a, b, t in zip(phi, first, last, types, strict=True):
+        for phi, first, last, kinds in zip(phis, state, result, types, strict=True):
+            for name, a, b, t in zip(phi, first, last, kinds, strict=True):
                 lines.append(f"  {name} = phi {t} [ {a}, %pre{n} ], [ {b}, %{latch} ]")
         lines += scope.lines
         lines += [
@@ -116,113 +323,24 @@ class _Loops:
             f"  br i1 %again{n}, label %head{n}, label %exit{n}",
             f"exit{n}:",
         ]
+        if maybe_empty:
+            merged = [tuple(f"{name}.out" for name in phi) for phi in phis]
+            for phi, first, last, kinds in zip(merged, state, result, types, strict=True):
+                for name, a, b, t in zip(phi, first, last, kinds, strict=True):
+                    lines.append(f"  {name} = phi {t} [ {a}, %{before} ], [ {b}, %{latch} ]")
+            result = merged
         outer.lines += lines
         outer.label = f"exit{n}"
         return result
 
-    def _combine(self, state: tuple[str, ...], point: Point) -> tuple[str, ...]:
-        w, e, t = self.w, self.e, self._types()[0]
-        is_product = isinstance(e.body, Apply) and e.body.op is Scalar.mul and self.dtype.is_float
-        if e.combine is Combine.sum and is_product and not self.active:
-            assert isinstance(e.body, Apply)
-            a, b = (w._spread(x, w._value(x, point), self.lanes, point) for x in e.body.arguments)
-            suffix = mangled(Operand("", self.dtype, self.lanes))
-            return (w.emit(f"call {t} @llvm.fma.{suffix}({t} {a.text}, {t} {b.text}, {t} {state[0]})"),)
-        value = w._spread(e.body, w._value(e.body, point), self.lanes, point)
-        if self.active:
-            value = self._only_active(value)
-        if e.combine is Combine.sum:
-            return (w.emit(f"{'fadd' if self.dtype.is_float else 'add'} {t} {state[0]}, {value.text}"),)
-        if e.combine is Combine.max:
-            row = SCALARS[Scalar.maximum]
-            return (row(w, [Operand(state[0], self.dtype, self.lanes), value], self.dtype),)
-        return self._larger(state, (value.text, self._position(point)))
-
-    def _only_active(self, value: Operand) -> Operand:
-        bits = (
-            "<" + ", ".join(f"i1 {'true' if i < self.active else 'false'}" for i in range(self.lanes)) + ">"
-        )
-        text = self.w.emit(
-            f"select <{self.lanes} x i1> {bits}, {value.type} {value.text}, {value.type} {self._start()[0]}"
-        )
-        return Operand(text, value.dtype, self.lanes)
-
-    def _position(self, point: Point) -> str:
-        from ...loops.ir import Affine
-
-        index, stride = Affine(), 1
-        for axis in reversed(self.e.axes):
-            index = index + Affine.of(axis) * stride
-            stride *= axis.extent if isinstance(axis.extent, int) else 1
-        if self.own is not None:
-            return self.w._index(index, point, self.lanes)
-        return self.w._splat(Operand(self.w._index(index, point, 1), DType.int64), self.lanes).text
-
-    def _larger(self, old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
-        """The pair of the larger value, the earlier position among equals; a NaN counts as largest."""
-        w, (t, it) = self.w, self._types()
-        bits = type_text(DType.bool, self.lanes)
-        if self.dtype.is_float:
-            above = w.emit(f"fcmp ogt {t} {new[0]}, {old[0]}")
-            new_nan = w.emit(f"fcmp uno {t} {new[0]}, {new[0]}")
-            old_number = w.emit(f"fcmp ord {t} {old[0]}, {old[0]}")
-            nan = w.emit(f"and {bits} {new_nan}, {old_number}")
-            above = w.emit(f"or {bits} {above}, {nan}")
-        else:
-            above = w.emit(f"icmp sgt {t} {new[0]}, {old[0]}")
-        first = w.emit(f"icmp slt {it} {old[1]}, {w.literal(0, DType.int64, self.lanes)}")
-        take = w.emit(f"or {bits} {above}, {first}")
-        return (
-            w.emit(f"select {bits} {take}, {t} {new[0]}, {t} {old[0]}"),
-            w.emit(f"select {bits} {take}, {it} {new[1]}, {it} {old[1]}"),
-        )
-
-    def _across(self, state: tuple[str, ...]) -> tuple[str, ...]:
-        """The lanes of an accumulator together: halves are combined until one is left (sum, max), or lane by lane."""
-        w, lanes = self.w, self.lanes
-        if self.is_arg:
-            return self._across_positions(state)
-        text, t = state[0], type_text(self.dtype, lanes)
-        half = lanes // 2
-        while half:
-            order = ", ".join(f"i32 {i + half if i < half else 0}" for i in range(lanes))
-            other = w.emit(f"shufflevector {t} {text}, {t} poison, <{lanes} x i32> <{order}>")
-            operands = [Operand(text, self.dtype, lanes), Operand(other, self.dtype, lanes)]
-            op = Scalar.add if self.e.combine is Combine.sum else Scalar.maximum
-            text = SCALARS[op](w, operands, self.dtype)
-            half //= 2
-        return (w.emit(f"extractelement {t} {text}, i32 0"),)
-
-    def _across_positions(self, state: tuple[str, ...]) -> tuple[str, ...]:
-        w, lanes = self.w, self.lanes
-        types = self._types()
-        pairs = []
-        for lane in range(lanes):
-            pairs.append(
-                tuple(
-                    w.emit(f"extractelement {t} {s}, i32 {lane}") for s, t in zip(state, types, strict=True)
-                )
-            )
-        self.lanes = 1
-        best = pairs[0]
-        for pair in pairs[1:]:
-            best = self._earlier(best, pair)
-        self.lanes = lanes
-        return best
-
-    def _earlier(self, a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
-        """Of two lanes' pairs the larger, of equals the earlier; a lane that saw nothing has position -1."""
-        w, (t, it) = self.w, self._types()
-        c = self._larger(a, b)
-        equal = w.emit(f"{'fcmp ueq' if self.dtype.is_float else 'icmp eq'} {t} {a[0]}, {b[0]}")
-        seen = w.emit(f"icmp sge i64 {b[1]}, 0")
-        before = w.emit(f"icmp slt i64 {b[1]}, {a[1]}")
-        both = w.emit(f"and i1 {equal}, {before}")
-        use_b = w.emit(f"and i1 {both}, {seen}")
-        empty = w.emit(f"icmp slt i64 {b[1]}, 0")
-        value = w.emit(f"select i1 {use_b}, {t} {b[0]}, {t} {c[0]}")
-        at = w.emit(f"select i1 {use_b}, {it} {b[1]}, {it} {c[1]}")
-        return (
-            w.emit(f"select i1 {empty}, {t} {a[0]}, {t} {value}"),
-            w.emit(f"select i1 {empty}, {it} {a[1]}, {it} {at}"),
-        )
+    def _body(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
+        if not self.spread:
+            return self._nest(rest, state)
+        assert not rest
+        before = self.extra
+        result = []
+        for i, s in enumerate(state):
+            self.extra = (*before, (axis, i // self.spread))
+            result.append(self.combine(i, s, (*self.parts[i].point, *self.extra)))
+        self.extra = before
+        return result

@@ -1,0 +1,127 @@
+"""Fusion of whole kernels: those over the same points run as one, and what only they read is never stored.
+
+In: ordered kernels that write each buffer once. Out: fewer kernels. A load of what the same point stores becomes the
+stored expression itself, so that an update follows its gradient in registers and an activation its product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from .ir import Buffer, Expr, Kernel, Load, Reduction, Store
+from .rewrite import reads, replace_loads, walk, with_stores
+
+MAX_STORES = 12
+
+
+@dataclass(slots=True)
+class _Group:
+    kernel: Kernel
+    reads: Mapping[Buffer, bool]
+    writes: set[Buffer]
+    reductions: int
+    is_update: bool
+    closed: bool = False
+
+    @staticmethod
+    def of(kernel: Kernel, renewed: Mapping[Buffer, Buffer]) -> _Group:
+        writes = {s.buffer for s in kernel.stores}
+        heavy = {e for e in walk(*(s.value for s in kernel.stores)) if isinstance(e, Reduction)}
+        return _Group(kernel, reads(kernel), writes, len(heavy), any(b in renewed for b in writes))
+
+
+def fuse(
+    kernels: Sequence[Kernel],
+    renewed: Mapping[Buffer, Buffer],
+    kept: Collection[Buffer],
+    first: Buffer | None,
+) -> list[Kernel]:
+    """The kernels, those that can run together merged into the place of the earliest.
+
+    renewed: from the buffer of new contents to that of the old. kept: buffers that must be written whoever reads
+    them. first: what must be there before any update; no update moves ahead of it.
+    """
+    groups: list[_Group] = []
+    barrier = 0
+    for kernel in kernels:
+        new = _Group.of(kernel, renewed)
+        at = _place(groups, new, renewed, barrier if new.is_update else 0)
+        if at is None:
+            groups.append(new)
+        else:
+            groups[at] = _Group.of(_merged(groups[at].kernel, kernel), renewed)
+        if first is not None and first in new.writes:
+            barrier = len(groups)
+    return _without_dead_stores([g.kernel for g in groups], kept)
+
+
+def _place(
+    groups: Sequence[_Group], new: _Group, renewed: Mapping[Buffer, Buffer], barrier: int
+) -> int | None:
+    """The earliest group that the kernel can join, looking back until something it depends on."""
+    best = None
+    overwritten = {renewed[b] for b in new.writes if b in renewed}
+    for at in range(len(groups) - 1, barrier - 1, -1):
+        group = groups[at]
+        if _fits(group, new, overwritten):
+            best = at
+        if any(b in new.reads for b in group.writes) or any(b in overwritten for b in group.reads):
+            break
+    return best
+
+
+def _fits(group: _Group, new: _Group, overwritten: set[Buffer]) -> bool:
+    a, b = group.kernel, new.kernel
+    if a.axes != b.axes or a.resident or b.resident or len(a.stores) + len(b.stores) > MAX_STORES:
+        return False
+    points = {s.buffer: s.index for s in a.stores}
+    for e in walk(*(s.value for s in b.stores)):
+        if isinstance(e, Load) and e.buffer in points and e.index != points[e.buffer]:
+            return False
+    index = b.stores[0].index
+    for e in walk(*(s.value for s in a.stores)):
+        if isinstance(e, Load) and e.buffer in overwritten and e.index != index:
+            return False
+    follows = any(x in new.reads for x in group.writes)
+    if group.reductions and new.reductions and not follows:
+        return _alike(a, b)
+    return follows or any(same and new.reads.get(x) for x, same in group.reads.items()) or not a.axes
+
+
+def _alike(a: Kernel, b: Kernel) -> bool:
+    """Whether the outermost reductions of two kernels run over the same axes and read something in common."""
+    first, second = ({x.axes for x in _outermost(k)} for k in (a, b))
+    return first == second and len(first) == 1 and any(x in reads(b) for x in reads(a))
+
+
+def _outermost(kernel: Kernel) -> list[Reduction]:
+    inner: set[int] = set()
+    found = [e for e in walk(*(s.value for s in kernel.stores)) if isinstance(e, Reduction)]
+    for e in found:
+        inner |= {id(x) for x in walk(e.body) if isinstance(x, Reduction)}
+    return [e for e in found if id(e) not in inner]
+
+
+def _merged(a: Kernel, b: Kernel) -> Kernel:
+    stored = {s.buffer: s for s in a.stores}
+    memo: dict[int, Expr] = {}
+
+    def forwarded(e: Load) -> Expr:
+        return stored[e.buffer].value if e.buffer in stored else e
+
+    stores = tuple(Store(s.buffer, s.index, replace_loads(s.value, forwarded, memo)) for s in b.stores)
+    return with_stores(a, (*a.stores, *stores))
+
+
+def _without_dead_stores(kernels: Sequence[Kernel], kept: Collection[Buffer]) -> list[Kernel]:
+    """Leaves out what nobody reads, the readers of the left out as well."""
+    needed = set(kept)
+    alive: list[Kernel] = []
+    for kernel in reversed(kernels):
+        stores = tuple(s for s in kernel.stores if s.buffer in needed)
+        if stores:
+            left = with_stores(kernel, stores)
+            needed.update(reads(left))
+            alive.append(left)
+    return alive[::-1]

@@ -1,0 +1,116 @@
+"""The order of kernels, and updates in place.
+
+Lowering writes every buffer once: the new contents of a model tensor go to a buffer of their own, ``next.<name>``.
+Here kernels are put into an order in which producers come before consumers and, where possible, readers of a tensor
+before the kernel that makes its new contents; that kernel may then write in place. Where it may not, a copy follows.
+
+In: kernels that write each buffer once. Out: ordered kernels; kernels that update in place.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+
+from .ir import Buffer, Expr, Kernel, Load, Store
+from .rewrite import reads, replace_loads
+
+
+def ordered(
+    kernels: Sequence[Kernel], renewed: Mapping[Buffer, Buffer], first: Buffer | None
+) -> list[Kernel]:
+    """Producers before consumers; updates last, but as the graph has them otherwise.
+
+    renewed: from the buffer of new contents to the one of the old. first: what is wanted before any update.
+    """
+    writer = {s.buffer: i for i, k in enumerate(kernels) for s in k.stores}
+    old = {previous: writer[new] for new, previous in renewed.items() if new in writer}
+    hard: list[set[int]] = [set() for _ in kernels]
+    soft: list[set[int]] = [set() for _ in kernels]
+    for i, kernel in enumerate(kernels):
+        for buffer in reads(kernel):
+            if buffer in writer and writer[buffer] != i:
+                hard[i].add(writer[buffer])
+            if buffer in old and old[buffer] != i:
+                soft[old[buffer]].add(i)
+    updates = set(old.values())
+    needed = _ancestors(hard, writer[first]) if first in writer else set()
+    rank = [(i in updates and i not in needed, i not in needed, i) for i in range(len(kernels))]
+    return [kernels[i] for i in _sorted(rank, hard, soft)]
+
+
+def _ancestors(hard: Sequence[set[int]], goal: int) -> set[int]:
+    found, pending = set(), [goal]
+    while pending:
+        i = pending.pop()
+        if i not in found:
+            found.add(i)
+            pending.extend(hard[i])
+    return found
+
+
+def _sorted(
+    rank: Sequence[tuple[bool, bool, int]], hard: Sequence[set[int]], soft: Sequence[set[int]]
+) -> list[int]:
+    """A topological order of lowest rank first; soft edges give way when nothing else is free."""
+    count = len(rank)
+    followers: list[list[int]] = [[] for _ in range(count)]
+    waiting = [len(hard[i] | soft[i]) for i in range(count)]
+    for i in range(count):
+        for j in hard[i] | soft[i]:
+            followers[j].append(i)
+    ready = [rank[i] for i in range(count) if not waiting[i]]
+    heapq.heapify(ready)
+    done: list[int] = []
+    placed: set[int] = set()
+    while len(done) < count:
+        if ready:
+            i = heapq.heappop(ready)[-1]
+        else:
+            i = min(r for r in rank if r[-1] not in placed and hard[r[-1]] <= placed)[-1]
+        if i in placed:
+            continue
+        placed.add(i)
+        done.append(i)
+        for j in followers[i]:
+            waiting[j] -= 1
+            if waiting[j] == 0 and j not in placed:
+                heapq.heappush(ready, rank[j])
+    return done
+
+
+def in_place(kernels: Sequence[Kernel], renewed: Mapping[Buffer, Buffer]) -> list[Kernel]:
+    """Kernels that write ``renewed`` buffers over the old contents where no one reads these afterwards."""
+    used = [reads(k) for k in kernels]
+    last: dict[Buffer, int] = {}
+    for i, table in enumerate(used):
+        for buffer, same in table.items():
+            last[buffer] = max(last.get(buffer, -1), i if same else i + 1)
+    target: dict[Buffer, Buffer] = {}
+    copies: list[Kernel] = []
+    for i, kernel in enumerate(kernels):
+        for store in kernel.stores:
+            previous = renewed.get(store.buffer)
+            if previous is None:
+                continue
+            if last.get(previous, -1) <= i:
+                target[store.buffer] = previous
+            else:
+                value = Load(store.buffer, store.index)
+                name = f"copy.{previous.name}"
+                copy = Store(previous, store.index, value)
+                copies.append(Kernel(name, kernel.axes, (copy,), kernel.span, kernel.layer))
+    return [_retarget(k, target) for k in kernels] + copies
+
+
+def _retarget(kernel: Kernel, target: Mapping[Buffer, Buffer]) -> Kernel:
+    memo: dict[int, Expr] = {}
+
+    def other(e: Load) -> Expr:
+        return Load(target[e.buffer], e.index) if e.buffer in target else e
+
+    stores = tuple(
+        Store(target.get(s.buffer, s.buffer), s.index, replace_loads(s.value, other, memo))
+        for s in kernel.stores
+    )
+    return Kernel(kernel.name, kernel.axes, stores, kernel.span, kernel.layer, resident=kernel.resident)
