@@ -50,7 +50,7 @@ class _DropNewlines:
     always_accept = ("_SEP",)
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        depth = total = 0
+        depth = total = place = 0
         previous = ""
         for token in stream:
             total += (token.type in _OPEN or token.type == "LBRACE") - (
@@ -62,11 +62,20 @@ class _DropNewlines:
                 depth += 1
             elif token.type in _CLOSE:
                 depth = max(depth - 1, 0)
-            if token.type != "_SEP" or (depth == 0 and previous not in _GOES_ON):
+            semicolon = token.type == "_SEP" and ";" in "".join(x.split("#")[0] for x in token.split("\n"))
+            if token.type != "_SEP" or (depth == 0 and (semicolon or previous not in _GOES_ON)):
                 previous = token.type
-                yield token
-            elif depth and ";" in "".join(line.split("#")[0] for line in token.split("\n")):
+                place = 0 if token.type in ("_SEP", "LBRACE", "RBRACE") else place + 1
+                yield from _comparison(token) if token.type == "ARROW" and place != 2 else (token,)
+            elif semicolon:
                 yield Token.new_borrow_pos("_SEMI", ";", token)
+
+
+def _comparison(arrow: Token) -> tuple[Token, Token]:
+    """``x <-1`` compares: ``<-`` is an arrow behind the first name of a statement only."""
+    less, minus = Token.new_borrow_pos("COMPARE", "<", arrow), Token.new_borrow_pos("MINUS", "-", arrow)
+    less.end_pos = minus.start_pos = (arrow.start_pos or 0) + 1
+    return less, minus
 
 
 @cache

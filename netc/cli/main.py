@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": "Loss and metrics of saved weights.",
     "new": "Write a starter program.",
     "check": "Report what is wrong with .net files.",
+    "fmt": "Write .net files in the canonical way.",
     "show": "Print a stage of compilation.",
     "explain": "Say more about a diagnostic's code.",
     "doctor": "Print versions, the CPU, the cache.",
