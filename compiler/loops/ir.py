@@ -19,6 +19,7 @@ Extents are integers or ``ROWS`` (known when running). Both backends read only t
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,8 +96,10 @@ class Affine:
         coefficients: dict[Atom, int] = {}
         for coefficient, atom in (*self.terms, *other.terms):
             coefficients[atom] = coefficients.get(atom, 0) + coefficient
+        whole = _undivided(coefficients)
         terms = tuple(sorted(((c, a) for a, c in coefficients.items() if c), key=lambda t: t[1].key))
-        return Affine(terms, self.constant + other.constant, self.rows + other.rows)
+        total = Affine(terms, self.constant + other.constant, self.rows + other.rows)
+        return total if whole is None else total + whole
 
     def __mul__(self, factor: int) -> Affine:
         if factor == 0:
@@ -116,6 +119,17 @@ class Affine:
             else:
                 found |= atom.value.axes()
         return frozenset(found)
+
+
+def _undivided(coefficients: dict[Atom, int]) -> Affine | None:
+    """Takes a quotient and its remainder out where together they are the value itself."""
+    for atom, coefficient in coefficients.items():
+        if isinstance(atom, Remainder) and coefficient:
+            quotient = FloorDiv(atom.value, atom.divisor)
+            if coefficients.get(quotient) == coefficient * atom.divisor:
+                coefficients[atom] = coefficients[quotient] = 0
+                return atom.value * coefficient
+    return None
 
 
 class Scalar(enum.StrEnum):
@@ -168,6 +182,8 @@ class Buffer:
 
     shape: logical extents. order: logical dimensions from outermost to innermost in memory (a permutation);
     the batch dimension, where there is one, is always outermost. space: which base pointer it hangs on.
+    block: so many observations lie together, element by element: what one observation holds at ``rest`` is found at
+    ``(row // block * row_size + rest) * block + row % block``.
     """
 
     name: str
@@ -175,6 +191,7 @@ class Buffer:
     shape: tuple[Extent, ...]
     order: tuple[int, ...]
     space: Space
+    block: int = 1
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -188,6 +205,19 @@ class Buffer:
             extent = self.shape[dim]
             step *= extent if isinstance(extent, int) else 1
         return tuple(strides)
+
+    def offset(self, index: Sequence[Affine]) -> Affine:
+        """Where an element lies, in elements from the buffer's start."""
+        total = Affine()
+        first = 0 if self.block == 1 else 1
+        strides = self.strides()
+        for i, stride in zip(index[first:], strides[first:], strict=True):
+            total = total + i * stride
+        if first == 0:
+            return total
+        block = Affine(((1, FloorDiv(index[0], self.block)),))
+        within = Affine(((1, Remainder(index[0], self.block)),))
+        return (total + block * strides[0]) * self.block + within
 
 
 class Space(enum.StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ..graph import ROWS, Graph, Value, users
+from ..graph import ROWS, DType, Graph, Value, users
 from .fusion import fuse
 from .ir import (
     Affine,
@@ -195,9 +195,18 @@ class _Lowering:
             if value.id in self.region.inside:
                 continue
             if value.id in self.region.stored or self._needs_buffer(value, cost[value.id], heavy[value.id]):
-                order = self._like_parameters(value)
-                self.buffers[value.id] = Buffer(f"v{value.id}", value.dtype, value.shape, order, Space.work)
+                order, block = self._like_parameters(value), self._block(value)
+                self.buffers[value.id] = Buffer(
+                    f"v{value.id}", value.dtype, value.shape, order, Space.work, block
+                )
                 cost[value.id], heavy[value.id] = 0, False
+
+    def _block(self, value: Value) -> int:
+        """Images lie with as many observations side by side as a vector holds: all their loops have full lanes."""
+        images = len(value.shape) >= 3 and value.shape[0] is ROWS and value.dtype is not DType.int64
+        if not images or not any(v.op.name in ("window", "fold") for v in self.live):
+            return 1
+        return self.vector_bytes // max(v.dtype.itemsize for v in self.live if v.dtype.is_float)
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
         """The order of the parameters of that shape: gradients lie as what they update."""

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .ir import Axis, Kernel, Load, Reduction, Schedule
+from ..graph import ROWS
+from .ir import Affine, Axis, Kernel, Load, Reduction, Schedule
 from .rewrite import walk
 
 REGISTERS = 32
-LATENCY = 8
-"""Independent sums that keep the arithmetic units busy."""
 
 
 def stride_along(load: Load, axis: Axis) -> int | None:
     """Elements between neighbours along an axis; None when the index is not affine in it."""
+    buffer = load.buffer
+    if buffer.block > 1 and load.index[0] == Affine.of(axis):
+        return 1 if not any(axis in i.axes() for i in load.index[1:]) else None
     total = 0
-    for index, stride in zip(load.index, load.buffer.strides(), strict=True):
-        for coefficient, atom in index.terms:
-            if isinstance(atom, Axis):
-                total += coefficient * stride if atom == axis else 0
-            elif axis in atom.value.axes():
-                return None
+    for coefficient, atom in buffer.offset(load.index).terms:
+        if isinstance(atom, Axis):
+            total += coefficient if atom == axis else 0
+        elif axis in atom.value.axes():
+            return None
     return total
 
 
@@ -42,14 +43,15 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
         points = tuple((a.name, int(a.extent)) for a in kernel.axes[:-1])  # type: ignore[arg-type]
         return Schedule(frozenset({lanes.name}), width, vectors, points)
     reductions = list(dict.fromkeys(x for x in _parts(kernel) if isinstance(x, Reduction)))
-    inner = kernel.axes[-1] if kernel.axes else None
-    parallel = inner if inner is not None and isinstance(inner.extent, int) else None
+    parallel = _parallel_lanes(kernel, width)
     own = _own_lanes(reductions, parallel, width)
-    if parallel is not None and any(parallel in r.free and r.axes[-1].name in own for r in reductions):
+    if parallel is not None and any(
+        parallel in r.free and own & {a.name for a in r.axes} for r in reductions
+    ):
         parallel = None
-    lanes_names = own if parallel is None else own | {parallel.name}
-    vectors, unroll = _tile(kernel, reductions, parallel, width)
-    return Schedule(frozenset(lanes_names), width, vectors, unroll)
+    names = own if parallel is None else own | {parallel.name}
+    vectors = _vectors(parallel, bool(reductions), width)
+    return Schedule(frozenset(names), width, vectors, _points(kernel, reductions, parallel, own, vectors))
 
 
 def _parts(kernel: Kernel) -> list[object]:
@@ -63,51 +65,109 @@ def _element_bytes(kernel: Kernel) -> int:
     return max(sizes)
 
 
-def _own_lanes(reductions: Sequence[Reduction], parallel: Axis | None, width: int) -> set[str]:
-    """Reductions that run along their own last axis in the lanes, and add up the lanes at their end."""
-    wanted = {r.axes[-1].name for r in reductions if _wants_own_lanes(r, parallel, width)}
-    return wanted - {r.axes[-1].name for r in reductions if not _wants_own_lanes(r, parallel, width)}
+def _parallel_lanes(kernel: Kernel, width: int) -> Axis | None:
+    """The axis of the kernel whose neighbours all stores put side by side: rows in blocks, or the innermost."""
+    if not kernel.axes:
+        return None
+    first, last = kernel.axes[0], kernel.axes[-1]
+    targets = [Load(s.buffer, s.index) for s in kernel.stores]
+    if first.extent is ROWS and all(t.buffer.block == width and stride_along(t, first) == 1 for t in targets):
+        loads = [x for x in _parts(kernel) if isinstance(x, Load)]
+        if all(stride_along(x, first) is not None for x in loads):
+            return first
+    if isinstance(last.extent, int) and all(stride_along(t, last) == 1 for t in targets):
+        return last
+    return None
 
 
-def _wants_own_lanes(reduction: Reduction, parallel: Axis | None, width: int) -> bool:
-    axis = reduction.axes[-1]
+def _own_lanes(reductions: Sequence[Reduction], parallel: Axis | None, width: int) -> frozenset[str]:
+    """Axes along which reductions run in the lanes, to add up the lanes at their end."""
+    chosen = [(r, _own_lanes_axis(r, parallel, width)) for r in reductions]
+    wanted = {a.name for _, a in chosen if a is not None}
+    refused = {x.name for r, a in chosen for x in r.axes if x != a}
+    return frozenset(wanted - refused)
+
+
+def _own_lanes_axis(reduction: Reduction, parallel: Axis | None, width: int) -> Axis | None:
     body = list(walk(reduction.body))
-    if not isinstance(axis.extent, int) or 2 * axis.extent < width or axis.extent < 2:
-        return False
-    if any(isinstance(x, Reduction) for x in body):
-        return False
-    mine = [x for x in body if isinstance(x, Load)]
-    if _mismatch(mine, axis):
-        return False
+    loads = [x for x in body if isinstance(x, Load)]
+    first, axis = reduction.axes[0], reduction.axes[-1]
+    if any(isinstance(x, Reduction) and x.free & set(reduction.axes) for x in body):
+        return None
+    if first.extent is ROWS and any(x.buffer.block == width for x in loads) and not _mismatch(loads, first):
+        axis = first
+    elif not isinstance(axis.extent, int) or 2 * axis.extent < width or axis.extent < 2:
+        return None
+    if _mismatch(loads, axis):
+        return None
     if parallel is None or parallel not in reduction.free:
-        return True
-    usable = min(int(parallel.extent), width) / width  # type: ignore[arg-type]
-    return _mismatch(mine, parallel) > 0 or usable < 0.3
+        return axis
+    if parallel.extent is ROWS:
+        return None
+    return axis if _mismatch(loads, parallel) > 0 or int(parallel.extent) < 0.3 * width else None
 
 
-def _tile(
-    kernel: Kernel, reductions: Sequence[Reduction], parallel: Axis | None, width: int
-) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Vectors per tile and points of another parallel axis, so that accumulators fit the registers."""
-    vectors = 1
-    if parallel is not None:
-        needed = -(-int(parallel.extent) // width)  # type: ignore[arg-type]
-        vectors = min(needed, 4 if reductions else 2)
-        vectors = -(-needed // -(-needed // vectors))
+def _vectors(parallel: Axis | None, sums: bool, width: int) -> int:
+    """Vectors of the parallel lanes axis in a tile."""
+    if parallel is None or parallel.extent is ROWS:
+        return 1
+    needed = -(-int(parallel.extent) // width)
+    vectors = min(needed, 4 if sums else 2)
+    return -(-needed // -(-needed // vectors))
+
+
+def _points(
+    kernel: Kernel, reductions: Sequence[Reduction], parallel: Axis | None, own: frozenset[str], vectors: int
+) -> tuple[tuple[str, int], ...]:
+    """How many points of other axes a tile has, so that its accumulators fit the registers and share loads."""
     if not reductions:
-        return vectors, ()
+        return ()
     side_by_side = max(len([r for r in reductions if r.axes == other.axes]) for other in reductions)
+    free = [a for a in kernel.axes if a != parallel and any(a in r.free for r in reductions)]
+    images = parallel is not None and parallel.extent is ROWS
+    if images:
+        return _two_axes(free, max(16 // side_by_side, 1), 4)
+    if any(a.extent is ROWS and a.name in own for r in reductions for a in r.axes):
+        return _innermost(free, max(25 // side_by_side, 1))
     budget = max((REGISTERS - 4) // (vectors + 1), 1) if vectors > 1 else 8
     budget = max(budget // side_by_side, 1)
-    for axis in reversed(kernel.axes[:-1] if parallel is not None else kernel.axes):
-        if any(axis in r.free for r in reductions) and not any(axis == r.axes[-1] for r in reductions):
-            points = min(budget, 8)
-            if isinstance(axis.extent, int):
-                while axis.extent % points:
-                    points -= 1
-            if points > 1:
-                return vectors, ((axis.name, points),)
-    return vectors, ()
+    for axis in reversed(free):
+        points = min(budget, 8) if axis.extent is ROWS else _divisor(axis, min(budget, 8))
+        if points > 1:
+            return ((axis.name, points),)
+    return ()
+
+
+def _divisor(axis: Axis, most: int) -> int:
+    """The largest divisor of an axis up to a bound."""
+    extent = int(axis.extent)  # type: ignore[arg-type]
+    return max(d for d in range(1, min(most, extent) + 1) if extent % d == 0)
+
+
+def _two_axes(axes: Sequence[Axis], budget: int, side: int) -> tuple[tuple[str, int], ...]:
+    """Points of the innermost axes and of the outermost: neighbours share inputs, channels share weights."""
+    points: dict[str, int] = {}
+    inner = 1
+    for axis in reversed(axes[1:]):
+        if inner < side:
+            points[axis.name] = _divisor(axis, min(2 * side // inner, budget // inner))
+            inner *= points[axis.name]
+    if axes:
+        points[axes[0].name] = _divisor(axes[0], max(budget // inner, 1))
+    return tuple((n, p) for n, p in points.items() if p > 1)
+
+
+def _innermost(axes: Sequence[Axis], budget: int) -> tuple[tuple[str, int], ...]:
+    """Whole innermost axes while they fit, then a part of the outermost."""
+    points: dict[str, int] = {}
+    for axis in reversed(axes[1:]):
+        if int(axis.extent) > budget:  # type: ignore[arg-type]
+            break
+        points[axis.name] = int(axis.extent)  # type: ignore[arg-type]
+        budget //= int(axis.extent)  # type: ignore[arg-type]
+    if axes:
+        points[axes[0].name] = _divisor(axes[0], max(min(budget, 8), 1))
+    return tuple((n, p) for n, p in points.items() if p > 1)
 
 
 __all__ = ["schedule", "stride_along"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
-from ...loops.ir import Apply, Axis, Condition, Expr, Guarded, Load
+from ...loops.ir import Affine, Apply, Axis, Condition, Expr, Extent, Guarded, Load
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, type_text
 
@@ -78,25 +78,26 @@ def clamped(w: KernelWriter, e: Expr, conditions: Sequence[Condition], point: Po
 
 
 def clamped_load(w: KernelWriter, e: Load, point: Point) -> Operand:
+    """A load with every index brought inside its dimension; numbers where they can be, lanes where they must."""
     lanes = w._lanes(e.free)
-    t = type_text(DType.int64, lanes)
-    total = w.literal(0, DType.int64, lanes)
-    for index, extent, stride in zip(e.index, e.buffer.shape, e.buffer.strides(), strict=True):
-        value = w._index(index, point, lanes)
-        if extent is ROWS:
-            upper = w._splat(Operand(w.emit("sub i64 %rows, 1"), DType.int64), lanes).text
+    side_by_side = (
+        lanes > 1 and e.buffer.block == w.plan.width and w.lane_axis is not None
+        and e.index[0] == Affine.of(w.lane_axis)
+    )  # fmt: skip
+    wide = 1 if side_by_side else lanes
+    parts = []
+    for d, (index, extent) in enumerate(zip(e.index, e.buffer.shape, strict=True)):
+        if d == 0 and side_by_side:
+            parts.append(w.values[w.lane_axis])  # type: ignore[index]
         else:
-            upper = w.literal(extent - 1, DType.int64, lanes)
-        s = "i64" if lanes == 1 else f"v{lanes}i64"
-        value = w.emit(f"call {t} @llvm.smax.{s}({t} {value}, {t} {w.literal(0, DType.int64, lanes)})")
-        value = w.emit(f"call {t} @llvm.smin.{s}({t} {value}, {t} {upper})")
-        value = w.emit(f"mul {t} {value}, {w.literal(stride, DType.int64, lanes)}")
-        total = w.emit(f"add {t} {total}, {value}")
+            parts.append(_inside(w, w._index(index, point, wide), extent, wide))
+    total = _offset(w, e, parts, wide, side_by_side)
     name, dtype = w._buffer(e.buffer), e.buffer.dtype
     element = "i8" if dtype is DType.bool else type_text(dtype, 1)
-    if lanes == 1:
+    if wide == 1:
         address = w.emit(f"getelementptr {element}, ptr {name}, i64 {total}")
-        return w._from_memory(e.buffer, address, 1, None)
+        return w._from_memory(e.buffer, address, lanes, None)
+    t = type_text(DType.int64, lanes)
     text, to = "poison", f"<{lanes} x {element}>"
     for lane in range(lanes):
         one = w.emit(f"extractelement {t} {total}, i32 {lane}")
@@ -106,3 +107,35 @@ def clamped_load(w: KernelWriter, e: Load, point: Point) -> Operand:
     if dtype is DType.bool:
         text = w.emit(f"trunc {to} {text} to <{lanes} x i1>")
     return Operand(text, dtype, lanes)
+
+
+def _inside(w: KernelWriter, value: str, extent: Extent, lanes: int) -> str:
+    """An index brought between the ends of its dimension."""
+    t, s = type_text(DType.int64, lanes), "i64" if lanes == 1 else f"v{lanes}i64"
+    if extent is ROWS:
+        upper = w._splat(Operand(w.emit("sub i64 %rows, 1"), DType.int64), lanes).text
+    else:
+        upper = w.literal(int(extent) - 1, DType.int64, lanes)
+    value = w.emit(f"call {t} @llvm.smax.{s}({t} {value}, {t} {w.literal(0, DType.int64, lanes)})")
+    return w.emit(f"call {t} @llvm.smin.{s}({t} {value}, {t} {upper})")
+
+
+def _offset(w: KernelWriter, e: Load, parts: Sequence[str], lanes: int, side_by_side: bool) -> str:
+    """The offset of an element whose indices are known as text; see ``Buffer.offset``."""
+    t, strides, block = type_text(DType.int64, lanes), e.buffer.strides(), e.buffer.block
+    total = w.literal(0, DType.int64, lanes)
+
+    def add(value: str, factor: int) -> str:
+        scaled = w.emit(f"mul {t} {value}, {w.literal(factor, DType.int64, lanes)}")
+        return w.emit(f"add {t} {total}, {scaled}")
+
+    for d, (value, stride) in enumerate(zip(parts, strides, strict=True)):
+        if d > 0 or block == 1:
+            total = add(value, stride * block)
+        elif side_by_side:
+            total = add(value, stride)
+        else:
+            size = w.literal(block, DType.int64, lanes)
+            total = add(w.emit(f"udiv {t} {value}, {size}"), stride * block)
+            total = add(w.emit(f"urem {t} {value}, {size}"), 1)
+    return total

@@ -16,6 +16,7 @@ from ...graph import ROWS, DType
 from ...loops.ir import (
     Affine,
     Apply,
+    Atom,
     Axis,
     Buffer,
     Constant,
@@ -124,11 +125,15 @@ class KernelWriter:
 
     def _lane_tiles(self, axis: Axis, rest: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
         """The lanes axis: whole tiles in a loop, then a narrower tile for what is left over."""
-        assert isinstance(axis.extent, int)
         width = self.plan.width
+        self.lane_axis = axis
+        if axis.extent is ROWS:
+            self._loop(axis, "0", "%rows", width, lambda: self._loops(rest, (*tile, (axis, 1))))
+            self.lane_axis = None
+            return
+        assert isinstance(axis.extent, int)
         vectors = -(-axis.extent // width)
         whole = axis.extent // (width * self.plan.vectors)
-        self.lane_axis = axis
         if vectors <= self.plan.vectors:
             self._whole(axis, vectors, rest, tile)
             self.lane_axis = None
@@ -326,16 +331,25 @@ class KernelWriter:
     def _buffer(self, buffer: Buffer) -> str:
         return self.buffers.setdefault(buffer, f"%b{len(self.buffers)}")
 
-    def _offset(self, buffer: Buffer, index: Sequence[Affine]) -> Affine:
-        total = Affine()
-        for i, stride in zip(index, buffer.strides(), strict=True):
-            total = total + i * stride
-        return total
+    def _place(self, buffer: Buffer, index: Sequence[Affine]) -> tuple[Affine, int | None]:
+        """An element's offset, and how far apart neighbours in the lanes lie (None: not evenly).
+
+        Where the lanes run over a buffer's blocks of rows, they lie side by side, and lane 0 begins a block.
+        """
+        axis = self.lane_axis
+        if axis is not None and buffer.block == self.plan.width and index[0] == Affine.of(axis):
+            strides = buffer.strides()
+            total = Affine.of(axis) * strides[0]
+            for i, stride in zip(index[1:], strides[1:], strict=True):
+                total = total + i * (stride * buffer.block)
+            return total, 1
+        offset = buffer.offset(index)
+        return offset, self._lane_stride(offset)
 
     def _address(self, buffer: Buffer, offset: Affine, point: Point) -> str:
         """The address of an element: a base at its own loop level plus a constant."""
         constant = offset.constant
-        moving: list[tuple[int, object]] = []
+        moving: list[tuple[int, Atom]] = []
         for coefficient, atom in offset.terms:
             if isinstance(atom, Axis):
                 base, shift = self._axis_value(atom, point)
@@ -351,29 +365,41 @@ class KernelWriter:
         return self.emit(f"getelementptr {element}, ptr {base}, i64 {constant}")
 
     def _base(
-        self, buffer: Buffer, offset: Affine, moving: list[tuple[int, object]], element: str, point: Point
+        self, buffer: Buffer, offset: Affine, moving: list[tuple[int, Atom]], element: str, point: Point
     ) -> str:
-        name = self._buffer(buffer)
-        axes = {a for _, atom in moving for a in ([atom] if isinstance(atom, Axis) else atom.value.axes())}  # type: ignore[attr-defined]
-        plain = all(isinstance(atom, Axis) for _, atom in moving)
-        where = () if plain else tuple((a, i) for a, i in point if a in axes)
-        level = max((self.depth[a] for a in axes), default=0)
-        key = ("base", buffer, tuple(moving), offset.rows, where)
-        found = self.scopes[level].memo.get(key)
-        if found is None:
-            before, self.level = self.level, level
-            total = "0"
-            if offset.rows:
-                total = self.emit(f"mul i64 %rows, {offset.rows}")
-            for coefficient, atom in moving:
-                part = self.values[atom] if isinstance(atom, Axis) else self._atom(atom, point, 1)
-                if coefficient != 1:
-                    part = self.emit(f"mul i64 {part}, {coefficient}")
-                total = part if total == "0" else self.emit(f"add i64 {total}, {part}")
-            text = name if total == "0" else self.emit(f"getelementptr {element}, ptr {name}, i64 {total}")
-            found = self.scopes[level].memo[key] = Operand(text, DType.int64)
-            self.level = before
-        return found.text
+        """The address of what a moving offset leads to: the part of each loop is added at that loop's level."""
+        text = self._buffer(buffer)
+        levels: dict[int, list[tuple[int, Atom]]] = {}
+        for coefficient, atom in moving:
+            axes = (atom,) if isinstance(atom, Axis) else tuple(atom.value.axes())
+            levels.setdefault(max((self.depth[a] for a in axes), default=0), []).append((coefficient, atom))
+        if offset.rows:
+            levels.setdefault(0, [])
+        before = self.level
+        for level in sorted(levels):
+            rows = offset.rows if level == 0 else 0
+            axes_here = {a for _, x in levels[level] if not isinstance(x, Axis) for a in x.value.axes()}
+            where = frozenset((a, i) for a, i in point if a in axes_here)
+            key = ("base", text, element, tuple(levels[level]), rows, where)
+            found = self.scopes[level].memo.get(key)
+            if found is None:
+                self.level = level
+                total = self._sum(levels[level], rows, point)
+                found = Operand(self.emit(f"getelementptr {element}, ptr {text}, i64 {total}"), DType.int64)
+                self.scopes[level].memo[key] = found
+            text = found.text
+        self.level = before
+        return text
+
+    def _sum(self, terms: list[tuple[int, Atom]], rows: int, point: Point) -> str:
+        parts = [self.emit(f"mul i64 %rows, {rows}")] if rows else []
+        for coefficient, atom in terms:
+            part = self.values[atom] if isinstance(atom, Axis) else self._atom(atom, point, 1)
+            parts.append(part if coefficient == 1 else self.emit(f"mul i64 {part}, {coefficient}"))
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.emit(f"add i64 {total}, {part}")
+        return total
 
     def _lane_stride(self, offset: Affine) -> int | None:
         stride = 0
@@ -387,8 +413,8 @@ class KernelWriter:
     def _mask(self, point: Point, lanes: int) -> str | None:
         """Which lanes lie inside the lanes axis; None when all do."""
         axis = self.lane_axis
-        assert axis is not None
-        assert isinstance(axis.extent, int)
+        if axis is None or not isinstance(axis.extent, int):
+            return None
         base, offset = self._axis_value(axis, point)
         if not base.isdigit():
             return None
@@ -398,11 +424,10 @@ class KernelWriter:
         return "<" + ", ".join(f"i1 {'true' if i < left else 'false'}" for i in range(lanes)) + ">"
 
     def _load(self, e: Load, point: Point) -> Operand:
-        offset = self._offset(e.buffer, e.index)
+        offset, stride = self._place(e.buffer, e.index)
         lanes = self._lanes(e.free)
         if lanes == 1:
             return self._from_memory(e.buffer, self._address(e.buffer, offset, point), 1, None)
-        stride = self._lane_stride(offset)
         mask = self._mask(point, lanes)
         if stride == 1:
             return self._from_memory(e.buffer, self._address(e.buffer, offset, point), lanes, mask)
@@ -425,9 +450,11 @@ class KernelWriter:
         return Operand(text, buffer.dtype, lanes)
 
     def _gather(self, buffer: Buffer, offset: Affine, point: Point, lanes: int, mask: str | None) -> Operand:
+        element = "i8" if buffer.dtype is DType.bool else type_text(buffer.dtype, 1)
+        if self.lane_axis is not None and self.lane_axis.extent is ROWS and buffer.block == 1:
+            return self._gather_rows(buffer, offset, point, lanes, element)
         index = self._index(offset, point, lanes)
         name = self._buffer(buffer)
-        element = "i8" if buffer.dtype is DType.bool else type_text(buffer.dtype, 1)
         if mask is not None:
             bits = f"<{lanes} x i1>"
             t = f"<{lanes} x i64>"
@@ -443,6 +470,41 @@ class KernelWriter:
             text = self.emit(f"trunc {to} {text} to <{lanes} x i1>")
         return Operand(text, buffer.dtype, lanes)
 
+    def _gather_rows(self, buffer: Buffer, offset: Affine, point: Point, lanes: int, element: str) -> Operand:
+        """One element of each row in the lanes; rows behind the last are read as the last."""
+        axis = self.lane_axis
+        assert axis is not None
+        stride = next((c for c, a in offset.terms if a == axis), None)
+        if stride is None or any(not isinstance(a, Axis) and axis in a.value.axes() for _, a in offset.terms):
+            raise AssertionError("bug in netc: rows in the lanes need an index that is plain in them")
+        rest = Affine(tuple((c, a) for c, a in offset.terms if a != axis), offset.constant, offset.rows)
+        base = self._address(buffer, rest, point)
+        to, text = f"<{lanes} x {element}>", "poison"
+        for lane, row in enumerate(self._row_numbers(axis, stride, lanes)):
+            address = self.emit(f"getelementptr {element}, ptr {base}, i64 {row}")
+            value = self.emit(f"load {element}, ptr {address}, align {buffer.dtype.itemsize}")
+            text = self.emit(f"insertelement {to} {text}, {element} {value}, i32 {lane}")
+        if buffer.dtype is DType.bool:
+            text = self.emit(f"trunc {to} {text} to <{lanes} x i1>")
+        return Operand(text, buffer.dtype, lanes)
+
+    def _row_numbers(self, axis: Axis, stride: int, lanes: int) -> list[str]:
+        """``stride`` times the number of each lane's row, none beyond the last row."""
+        level = self.depth[axis]
+        before, self.level = self.level, level
+        memo = self.scopes[level].memo
+        found = []
+        for lane in range(lanes):
+            key = ("row", axis, self.values[axis], stride, lane)
+            if key not in memo:
+                row = self.emit(f"add i64 {self.values[axis]}, {lane}")
+                last = self.emit("sub i64 %rows, 1")
+                row = self.emit(f"call i64 @llvm.smin.i64(i64 {row}, i64 {last})")
+                memo[key] = Operand(self.emit(f"mul i64 {row}, {stride}"), DType.int64)
+            found.append(memo[key].text)
+        self.level = before
+        return found
+
     def _store(self, store: Store, point: Point, value: Operand) -> None:
         buffer = store.buffer
         free = frozenset[Axis]().union(*(i.axes() for i in store.index))
@@ -452,12 +514,12 @@ class KernelWriter:
         element = "i8" if is_bool else type_text(buffer.dtype, 1)
         t = element if lanes == 1 else f"<{lanes} x {element}>"
         text = self.emit(f"zext {value.type} {value.text} to {t}") if is_bool else value.text
-        offset = self._offset(buffer, store.index)
+        offset, stride = self._place(buffer, store.index)
         address = self._address(buffer, offset, point)
         align = buffer.dtype.itemsize
         lines = self.scopes[self.level].lines
         mask = self._mask(point, lanes) if lanes > 1 else None
-        if lanes > 1 and self._lane_stride(offset) != 1:
+        if lanes > 1 and stride != 1:
             raise AssertionError("bug in netc: the lanes axis of a store must have unit stride")
         if mask is None:
             lines.append(f"  store {t} {text}, ptr {address}, align {align}")

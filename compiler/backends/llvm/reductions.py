@@ -61,12 +61,14 @@ class _Loops:
         self.w, self.parts = w, parts
         self.axes = parts[0].e.axes
         self.outer_lanes = w.lane_axis
-        last = self.axes[-1]
-        self.own = last if tile or (last.name in w.plan.lanes and last != w.lane_axis) else None
+        lanes = (a for a in self.axes if a.name in w.plan.lanes and a != w.lane_axis)
+        self.own = self.axes[-1] if tile else next(lanes, None)
         self.lanes = [self._lanes_of(p.e) for p in parts]
         self.extra: Point = ()
         self.active = 0
         """How many lanes of a vector count, where not all do."""
+        self.mask = ""
+        """Which lanes count, where the number of rows decides."""
 
     def _lanes_of(self, e: Reduction) -> int:
         depends = self.w.lane_axis is not None and self.w.lane_axis in e.free
@@ -108,7 +110,7 @@ class _Loops:
         """The accumulator with the body's value at a point."""
         w, e, lanes = self.w, self.parts[i].e, self.lanes[i]
         dtype, t = e.body.dtype, self._types(i)[0]
-        masked = 0 < self.active < lanes
+        masked = bool(self.mask) or 0 < self.active < lanes
         is_product = isinstance(e.body, Apply) and e.body.op is Scalar.mul and dtype.is_float
         if e.combine is Combine.sum and is_product and not masked:
             assert isinstance(e.body, Apply)
@@ -131,8 +133,9 @@ class _Loops:
     def _only_active(self, i: int, value: Operand) -> Operand:
         lanes = self.lanes[i]
         flags = ", ".join(f"i1 {'true' if k < self.active else 'false'}" for k in range(lanes))
+        mask = self.mask or f"<{flags}>"
         text = self.w.emit(
-            f"select <{lanes} x i1> <{flags}>, {value.type} {value.text}, {value.type} {self.start(i)[0]}"
+            f"select <{lanes} x i1> {mask}, {value.type} {value.text}, {value.type} {self.start(i)[0]}"
         )
         return Operand(text, value.dtype, lanes)
 
@@ -177,6 +180,8 @@ class _Loops:
         if not axes:
             return [self.combine(i, s, (*self.parts[i].point, *self.extra)) for i, s in enumerate(state)]
         axis, rest = axes[0], axes[1:]
+        if axis == self.own and axis.extent is ROWS:
+            return self._row_lanes(axis, state, rest)
         if axis == self.own:
             return self._lane_axis(axis, state)
         if isinstance(axis.extent, int) and axis.extent <= UNROLLED and self._short(axis.extent, rest):
@@ -224,6 +229,19 @@ class _Loops:
             self.active = left
             state = self._fixed(axis, vectors * lanes, state)
             self.active = 0
+        return state
+
+    def _row_lanes(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
+        """Rows in the lanes: whole vectors of them, then the last ones under a mask."""
+        w, lanes = self.w, self.lanes[0]
+        whole = w.emit(f"and i64 %rows, {-lanes}")
+        left = w._splat(Operand(w.emit(f"sub i64 %rows, {whole}"), DType.int64), lanes).text
+        t, steps = type_text(DType.int64, lanes), ", ".join(f"i64 {k}" for k in range(lanes))
+        mask = w.emit(f"icmp slt {t} <{steps}>, {left}")
+        state = self._loop(axis, "0", whole, lanes, state, rest, maybe_empty=True)
+        self.mask = mask
+        state = self._loop(axis, whole, "%rows", lanes, state, rest, maybe_empty=True)
+        self.mask = ""
         return state
 
     def _straight_lanes(self, axis: Axis, state: list[State]) -> list[State]:
