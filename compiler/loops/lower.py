@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ..graph import ROWS, DType, Graph, Value, users
+from ..graph import ROWS, Graph, Value, users
 from .fusion import fuse
 from .ir import (
     Affine,
@@ -203,7 +203,7 @@ class _Lowering:
 
     def _block(self, value: Value) -> int:
         """Images lie with as many observations side by side as a vector holds: all their loops have full lanes."""
-        images = len(value.shape) >= 3 and value.shape[0] is ROWS and value.dtype is not DType.int64
+        images = len(value.shape) >= 3 and value.shape[0] is ROWS
         if not images or not any(v.op.name in ("window", "fold") for v in self.live):
             return 1
         return self.vector_bytes // max(v.dtype.itemsize for v in self.live if v.dtype.is_float)

@@ -160,6 +160,8 @@ def _two_axes(axes: Sequence[Axis], budget: int, side: int) -> tuple[tuple[str, 
 def _innermost(axes: Sequence[Axis], budget: int) -> tuple[tuple[str, int], ...]:
     """Whole innermost axes while they fit, then a part of the outermost."""
     points: dict[str, int] = {}
+    if len(axes) == 1:
+        budget = max(budget // 6, 1)  # nothing is shared: only the latency of additions has to be hidden
     for axis in reversed(axes[1:]):
         if int(axis.extent) > budget:  # type: ignore[arg-type]
             break

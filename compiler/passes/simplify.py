@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from .. import ops
 from ..graph import DType, Graph, Value
+from . import windows
 
 Rule = Callable[[Graph, Value], Value | None]
 
@@ -101,7 +102,7 @@ def rounded(value: float, dtype: DType) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0]) if dtype is DType.float32 else value
 
 
-RULES: tuple[Rule, ...] = (multiply_by_one, power, double, known_condition, fold_constants)
+RULES: tuple[Rule, ...] = (multiply_by_one, power, double, known_condition, fold_constants, *windows.RULES)
 
 
 def simplify(graph: Graph) -> Graph:

@@ -15,7 +15,8 @@ from .scalars import ROWS as SCALARS
 from .scalars import Operand, type_text
 
 if TYPE_CHECKING:
-    from .kernel import KernelWriter, Point
+    from .access import Point
+    from .kernel import KernelWriter
 
 
 def guarded(w: KernelWriter, e: Guarded, point: Point) -> Operand:

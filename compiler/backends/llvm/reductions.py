@@ -18,7 +18,8 @@ from .scalars import ROWS as SCALARS
 from .scalars import Operand, mangled, type_text
 
 if TYPE_CHECKING:
-    from .kernel import KernelWriter, Point
+    from .access import Point
+    from .kernel import KernelWriter
 
 State = tuple[str, ...]
 UNROLLED = 8
