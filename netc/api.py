@@ -10,6 +10,7 @@ import numpy as np
 
 from .cli.probe import prober
 from .compiler.elaborate import Program, check_fit
+from .compiler.elaborate import check as check_program
 from .compiler.elaborate import load as load_program
 from .compiler.graph import DType
 from .data import Scaler
@@ -65,14 +66,13 @@ def make_model(program: Program, folder: Path, seed: int | None = None) -> Model
 def check(source: str | Path) -> list[Diagnostic]:
     """Everything wrong with a program: a path, or text if it has several lines."""
     text = str(source)
-    try:
-        if isinstance(source, str) and ("\n" in text or "{" in text):
-            program, folder = load_program(Source("<string>", text)), Path.cwd()
-        else:
-            program, folder = open_program(source), Path(source).resolve().parent
-    except CompileError as error:
-        return list(error.diagnostics)
-    return list(program.check(prober(folder)))
+    if isinstance(source, str) and ("\n" in text or "{" in text):
+        return list(check_program(Source("<string>", text), prober(Path.cwd())))
+    found = read_source(source)
+    if isinstance(found, Diagnostic):
+        return [found]
+    folder = Path(source).resolve().parent
+    return list(check_program(found, prober(folder), folder=folder))
 
 
 def load(path: str | Path) -> Model:

@@ -1,11 +1,12 @@
 """Elaboration: from the syntax tree to graphs, by evaluating the language while compiling."""
 
 from .data import DataPlan, TableShape
-from .network import InputSpec, LayerInfo, Network, TensorSpec
-from .program import Program, check_fit, library_definition, library_names, load
+from .network import InputSpec, Network
+from .program import Program, check, check_fit, library_definition, library_names, load
+from .stages import LayerInfo, TensorSpec
 from .training import Metric, StateSpec, TrainPlan
 
 __all__ = [
     "DataPlan", "InputSpec", "LayerInfo", "Metric", "Network", "Program", "StateSpec", "TableShape", "TensorSpec",
-    "TrainPlan", "check_fit", "library_definition", "library_names", "load",
+    "TrainPlan", "check", "check_fit", "library_definition", "library_names", "load",
 ]  # fmt: skip

@@ -14,12 +14,13 @@ from typing import Any
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Label
 from ...grammar.source import Span
-from ...grammar.suggest import closest
+from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import DType, Graph, Value, show_shape
 from .builtins import REQUIRED, Builtin
 from .expressions import evaluate
-from .values import Context, Definitions, as_int, as_tensor, describe, fail, is_number
+from .findings import Findings
+from .values import UNKNOWN, Context, Definitions, as_int, as_tensor, describe, fail, is_number
 
 SETTINGS = ("validation", "split_seed", "seed")
 
@@ -65,6 +66,7 @@ class DataPlan:
     graph: Graph
     leaves: tuple[Leaf, ...]
     entries: tuple[Entry, ...]
+    span: Span
     validation: float = 0.0
     split_seed: int = 0
     seed: int = 0
@@ -134,12 +136,9 @@ class _Reader:
         if table.kind != "npy":
             key = evaluate(ctx, items[0]) if len(items) == 1 and not isinstance(items[0], s.Slice) else None
             if key not in table.shape.arrays:
-                fail(
-                    "E0606",
-                    f"{table.path} has no array `{key}`",
-                    span,
-                    help="it has " + ", ".join(table.shape.arrays),
-                )
+                known = "it has " + ", ".join(table.shape.arrays)
+                fail("E0606", f"{table.path} has no array `{key}`", span, "unknown",
+                     help=did_you_mean(str(key), table.shape.arrays, known))  # fmt: skip
         self.leaves.append(Leaf(name, table.kind, table.path, (), key, False, span))
         return ops.input(ctx.graph, name, ctx.dtype, table.shape.arrays[key])
 
@@ -176,9 +175,9 @@ class _Reader:
         value, names = evaluate(ctx, e), table.shape.columns
         if isinstance(value, str):
             if value not in names:
-                guess = closest(value, names)
+                known = "it has " + ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
                 fail("E0606", f"{table.path} has no column `{value}`", e.span, "unknown",
-                     help=f"did you mean `{guess}`?" if guess else "it has " + ", ".join(names[:20]))  # fmt: skip
+                     help=did_you_mean(value, names, known))  # fmt: skip
             return names.index(value)
         at = as_int(value, e.span, "a column")
         if not -len(names) <= at < len(names):
@@ -186,39 +185,49 @@ class _Reader:
         return at % len(names)
 
 
-def plan(block: s.Settings, definitions: Definitions, dtype: DType, probe: Probe) -> DataPlan:
-    """Raises Failed, and CompileError from the probe."""
+def plan(
+    block: s.Settings, definitions: Definitions, dtype: DType, probe: Probe, findings: Findings
+) -> DataPlan:
+    """What could be read of the block; all that is wrong goes to ``findings``."""
     reader = _Reader(probe)
     graph = Graph("data")
     ctx = Context(graph, dtype, definitions, path="data")
     ctx.names.update(reader.builtins())
     ctx.names["select"] = reader.select
     settings: dict[str, Any] = {}
-    entries: list[Entry] = []
+    entries: dict[str, Entry] = {}
+    first: dict[str, s.Let] = {}
     for entry in block.entries:
-        name = entry.name.id
-        if name in settings or any(e.name == name for e in entries):
-            fail(
-                "E0203",
-                f"`{name}` is set twice",
-                entry.name.span,
-                secondary=(Label(block.span, "in this block"),),
-            )
-        value = evaluate(ctx, entry.value)
-        if name in SETTINGS:
-            settings[name] = _setting(name, value, entry.value.span)
-            continue
-        scaling = "none"
-        if isinstance(value, _Scaled):
-            scaling, value = value.kind, value.value
-        ctx.names[name] = value
-        if isinstance(value, Value):
-            if not value.shape or not isinstance(value.shape[0], int):
-                fail("E0607", f"`{name}` has no rows", entry.value.span)
-            graph.outputs[name] = value
-            codes = value.attrs["name"] if value.op.name == "input" and value.dtype is DType.int64 else ""
-            entries.append(Entry(name, scaling, codes, entry.value.span))
-    return DataPlan(graph, tuple(reader.leaves), tuple(entries), **settings)
+        with findings.collecting(entry.span):
+            name = entry.name.id
+            earlier = first.setdefault(name, entry)
+            if earlier is not entry:
+                fail("E0203", f"`{name}` is set twice", entry.name.span, "again here",
+                     secondary=(Label(earlier.name.span, "first here"),))  # fmt: skip
+            ctx.names[name] = UNKNOWN
+            value = evaluate(ctx, entry.value)
+            if name in SETTINGS:
+                settings[name] = _setting(name, value, entry.value.span)
+            elif (made := _entry(ctx, entry, value)) is not None:
+                entries[name] = made
+    head = Span(block.span.source, block.span.start, block.span.start + len(block.kind))
+    return DataPlan(graph, tuple(reader.leaves), tuple(entries.values()), head, **settings)
+
+
+def _entry(ctx: Context, entry: s.Let, value: Any) -> Entry | None:
+    """Binds the name; an output of the graph when the value is a tensor."""
+    name, scaling, graph = entry.name.id, "none", ctx.graph
+    if isinstance(value, _Scaled):
+        scaling, value = value.kind, value.value
+    ctx.names[name] = value
+    if not isinstance(value, Value):
+        return None
+    if not value.shape or not isinstance(value.shape[0], int):
+        fail("E0607", f"`{name}` has no rows", entry.value.span, describe(value),
+             help="the first dimension counts the observations")  # fmt: skip
+    graph.outputs[name] = value
+    codes = value.attrs["name"] if value.op.name == "input" and value.dtype is DType.int64 else ""
+    return Entry(name, scaling, codes, entry.value.span)
 
 
 def _setting(name: str, value: Any, span: Span) -> Any:
@@ -226,8 +235,10 @@ def _setting(name: str, value: Any, span: Span) -> Any:
         if not is_number(value) or not 0 <= value < 1:
             fail(
                 "E0304",
-                f"validation is the part of the rows kept for it, from 0 to 1, not {describe(value)}",
+                f"validation is the part of the rows kept for it, not {describe(value)}",
                 span,
+                "from 0 to less than 1",
+                help="`validation = 0.2` keeps a fifth",
             )
         return float(value)
     return as_int(value, span)

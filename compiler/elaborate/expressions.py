@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Label
 from ...grammar.source import Span
-from ...grammar.suggest import closest
+from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import ROWS, DType, TypeRuleError, Value, show_shape
 from .builtins import BUILTINS, REQUIRED, Builtin, transpose
-from .values import Context, as_bool, as_int, as_tensor, describe, fail, is_number, unify
+from .values import (
+    BROADCASTING,
+    UNKNOWN,
+    Context,
+    Failed,
+    as_bool,
+    as_int,
+    as_tensor,
+    describe,
+    fail,
+    is_number,
+    joint_shape,
+    poisoned,
+    seen_from,
+    unify,
+)
 
+MAX_LIST = 10_000
 CONSTANTS: dict[str, Any] = {
     "true": True, "false": False, "none": None, "pi": math.pi, "inf": math.inf, "all": "all", "n": ROWS,
 }  # fmt: skip
@@ -60,16 +76,18 @@ def evaluate(ctx: Context, e: s.Expr) -> Any:
 def _name(ctx: Context, e: s.Name) -> Any:
     for table in (ctx.names, ctx.definitions.constants, CONSTANTS):
         if e.id in table:
-            return table[e.id]
-    known = [*ctx.names, *ctx.definitions.constants, *CONSTANTS]
-    guess = closest(e.id, known)
-    fail(
-        "E0201",
-        f"there is no name `{e.id}` here",
-        e.span,
-        "unknown",
-        help=f"did you mean `{guess}`?" if guess else "",
-    )
+            value = table[e.id]
+            if value is UNKNOWN:
+                poisoned(e.span)
+            return value
+    if e.id in ("auto", "full"):
+        where = "as a size of a net's input" if e.id == "auto" else "as `batch = full`"
+        fail("E0503", f"`{e.id}` stands only {where}", e.span, "not here")
+    if e.id in BUILTINS or ctx.definitions.find(e.id) is not None:
+        fail("E0201", f"`{e.id}` is a definition, not a value", e.span, "without its arguments",
+             help=f"write `{e.id}(...)`")  # fmt: skip
+    known = [*(n for n in ctx.names if n != "select"), *ctx.definitions.constants, *CONSTANTS]
+    fail("E0201", f"there is no name `{e.id}` here", e.span, "unknown", help=did_you_mean(e.id, known))
 
 
 def _unary(ctx: Context, e: s.Unary) -> Any:
@@ -98,10 +116,23 @@ def _binary(ctx: Context, e: s.Binary) -> Any:
         op, operands = e.op, [left, right]
         if op in (">", ">="):
             op, operands = "<" + op[1:], [right, left]
+        _broadcast(e, left, right)
         if op in ("/", "^"):
             operands = [_floating(ctx, v) for v in operands]
         a, b = unify(ctx, operands, e.span)
         return ops.binary(ctx.graph, _GRAPH[op], a, b)
+
+
+def _broadcast(e: s.Binary, left: Any, right: Any) -> None:
+    """Refuses operands whose shapes do not broadcast, with both of them marked."""
+    if not isinstance(left, Value) or not isinstance(right, Value):
+        return
+    a, b = show_shape(left.shape), show_shape(right.shape)
+    if joint_shape(left.shape, right.shape) is None:
+        fail(
+            "E0402", f"shapes {a} and {b} do not broadcast", e.op_span, f"{a} {e.op} {b}",
+            secondary=(Label(e.left.span, f"this is {a}"), Label(e.right.span, f"this is {b}")), help=BROADCASTING,
+        )  # fmt: skip
 
 
 def _floating(ctx: Context, value: Any) -> Any:
@@ -114,6 +145,13 @@ def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
     if e.op in ("==", "!="):
         return (left == right) == (e.op == "==")
     if e.op == "+" and isinstance(left, list) and isinstance(right, list):
+        if len(left) + len(right) > MAX_LIST:
+            fail(
+                "E0505",
+                f"a list of {len(left) + len(right):,}",
+                e.span,
+                f"lists have at most {MAX_LIST:,} items",
+            )
         return [*left, *right]
     if ROWS in (left, right) and all(is_number(v) or v is ROWS for v in (left, right)) and e.op in _GRAPH:
         with ctx.at(e.span):
@@ -138,21 +176,15 @@ def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
 def matmul(ctx: Context, x: Value, y: Value, span: Span) -> Value:
     """torch.matmul: the last dimension of x against the last but one of y, leading dimensions of both as batch."""
     p, q = len(x.shape), len(y.shape)
+    both = f"{show_shape(x.shape)} @ {show_shape(y.shape)}"
     if p == 0 or q == 0:
-        fail(
-            "E0402",
-            "`@` needs tensors, not single numbers",
-            span,
-            f"{show_shape(x.shape)} @ {show_shape(y.shape)}",
-        )
+        fail("E0402", "`@` needs tensors, not single numbers", span, both)
     inner = q - 2 if q > 1 else 0
     batch = [(i, i) for i in range(q - 2)] if p > 2 and q > 2 else []
     agrees = x.shape[-1] == y.shape[inner] and all(x.shape[i] == y.shape[j] for i, j in batch)
     if not agrees or (p > 2 and q > 2 and p != q):
-        fail(
-            "E0402", "the inner dimensions of a matrix product differ", span,
-            f"{show_shape(x.shape)} @ {show_shape(y.shape)}",
-        )  # fmt: skip
+        what = "the inner" if x.shape[-1] != y.shape[inner] else "the leading"
+        fail("E0402", f"{what} dimensions of the matrix product {both} differ", span, both)
     return ops.contract(ctx.graph, x, y, [(p - 1, inner)], batch)
 
 
@@ -239,20 +271,20 @@ def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
     if definition is None and name in BUILTINS:
         return _call_builtin(ctx, e, BUILTINS[name], first)
     if definition is None:
-        guess = closest(name, [*BUILTINS, *ctx.definitions.items])
-        fail(
-            "E0202",
-            f"there is no function `{name}`",
-            e.function.span,
-            "unknown",
-            help=f"did you mean `{guess}`?" if guess else "",
-        )
+        known = [*BUILTINS, *(n for n, v in ctx.names.items() if isinstance(v, Builtin))]
+        advice = did_you_mean(name, [*known, *ctx.definitions.names("fn", "init", "schedule")])
+        fail("E0202", f"there is no function `{name}`", e.function.span, "unknown", help=advice)
     if definition.kind not in ("fn", "init", "schedule"):
-        fail("E0503", f"the {definition.kind} `{name}` cannot be called in an expression", e.function.span)
+        fail("E0503", f"the {definition.kind} `{name}` cannot be called in an expression", e.function.span,
+             "not a function", secondary=(Label(definition.name.span, "defined here"),))  # fmt: skip
     names = bind(ctx, definition, e.arguments, e.span, first)
     if definition.kind in ("init", "schedule"):
         names = {k: v for k, v in ctx.names.items() if k in IMPLICIT} | names
-    return run_body(ctx.inside(names, e.span), definition)
+    try:
+        return run_body(ctx.inside(names, e.span), definition)
+    except Failed as failure:
+        failure.diagnostic = seen_from(failure.diagnostic, e.span)
+        raise
 
 
 IMPLICIT = ("shape", "step", "epoch", "steps", "epochs", "steps_per_epoch")
@@ -274,8 +306,33 @@ def run_body(ctx: Context, definition: s.Definition) -> Any:
 
 
 def check_requirement(ctx: Context, statement: s.Require) -> None:
-    if not as_bool(evaluate(ctx, statement.condition), statement.condition.span):
-        fail("E0305", str(evaluate(ctx, statement.message)), statement.condition.span, "does not hold")
+    if as_bool(evaluate(ctx, statement.condition), statement.condition.span):
+        return
+    facts = ", ".join(f"{name} = {value}" for name, value in _mentioned(ctx, statement.condition).items())
+    fail("E0305", str(evaluate(ctx, statement.message)), statement.condition.span, "does not hold",
+         notes=(f"with {facts}",) if facts else ())  # fmt: skip
+
+
+def _mentioned(ctx: Context, e: Any) -> dict[str, str]:
+    """The names of a condition, or their shapes where it asks for those, as texts."""
+    if isinstance(e, s.Name):
+        value = ctx.names.get(e.id)
+        return {e.id: f'"{value}"' if isinstance(value, str) else str(value)} if is_plain(value) else {}
+    if isinstance(e, s.Attribute) and isinstance(e.base, s.Name) and e.name == "shape":
+        tensor = ctx.names.get(e.base.id)
+        return {f"{e.base.id}.shape": show_shape(tensor.shape)} if isinstance(tensor, Value) else {}
+    found: dict[str, str] = {}
+    for part in ("operand", "left", "right", "base"):
+        if (inner := getattr(e, part, None)) is not None:
+            found |= _mentioned(ctx, inner)
+    return found
+
+
+def is_plain(value: Any) -> bool:
+    """Known and short: a number, a text, a list of numbers."""
+    return isinstance(value, (int, float, str)) or (
+        isinstance(value, list) and all(is_number(v) for v in value)
+    )
 
 
 def bind(
@@ -294,9 +351,13 @@ def bind(
         positional = [p for p in positional if not p.inferred]
     name = definition.name.id
     if len(given) > len(positional):
+        most = len(positional) - len(first)
+        extra = given[len(positional)][1]
+        others = [p.name.id for p in definition.parameters if p.keyword_only]
         fail(
-            "E0301", f"`{name}` takes at most {len(positional)} arguments by position, not {len(given)}",
-            given[len(positional)][1], "one too many", secondary=(Label(definition.name.span, "defined here"),),
+            "E0301", f"`{name}` takes {_at_most(most)} by position, not {len(given) - len(first)}", extra,
+            "one too many", secondary=(Label(definition.name.span, "defined here"),),
+            help="by name it takes " + ", ".join(others) if others else "",
         )  # fmt: skip
     names = {p.name.id: v for p, (v, _) in zip(positional, given, strict=False)}
     known = {p.name.id: p for p in definition.parameters}
@@ -304,13 +365,20 @@ def bind(
         if argument.name is None:
             continue
         if argument.name not in known:
-            guess = closest(argument.name, known)
+            takes = "it takes " + ", ".join(known) if known else "it takes no arguments"
             fail("E0302", f"`{name}` has no argument `{argument.name}`", argument.span, "unknown",
-                 help=f"did you mean `{guess}`?" if guess else "it takes " + ", ".join(known))  # fmt: skip
+                 secondary=(Label(definition.name.span, "defined here"),),
+                 help=did_you_mean(argument.name, known, takes))  # fmt: skip
         if argument.name in names:
-            fail("E0301", f"`{argument.name}` is given twice", argument.span)
+            fail("E0301", f"`{argument.name}` is given twice", argument.span, "again here")
         names[argument.name] = evaluate(ctx, argument.value)
     return _defaults(ctx, definition, names, span)
+
+
+def _at_most(count: int) -> str:
+    return (
+        "no argument" if count <= 0 else "at most 1 argument" if count == 1 else f"at most {count} arguments"
+    )
 
 
 def _defaults(ctx: Context, definition: s.Definition, names: dict[str, Any], span: Span) -> dict[str, Any]:
@@ -333,28 +401,35 @@ def _call_builtin(ctx: Context, e: s.Call, builtin: Builtin, first: Sequence[Any
     names = [p for p, _ in builtin.parameters]
     if builtin.variadic:
         positional = [positional]
+    name = e.function.id
+    takes = "it takes " + ", ".join(names)
     if len(positional) > len(names):
-        fail("E0301", f"`{e.function.id}` takes {len(names)} arguments, not {len(positional)}", e.span)
+        most = _at_most(len(names) - len(first))
+        fail(
+            "E0301",
+            f"`{name}` takes {most}, not {len(positional) - len(first)}",
+            e.span,
+            "too many",
+            help=takes,
+        )
     values: dict[str, Any] = dict(zip(names, positional, strict=False))
     for argument in e.arguments:
-        if argument.name is not None:
-            if argument.name not in names or argument.name in values:
-                fail(
-                    "E0302",
-                    f"`{e.function.id}` has no argument `{argument.name}` left",
-                    argument.span,
-                    help="it takes " + ", ".join(names),
-                )
-            values[argument.name] = evaluate(ctx, argument.value)
-    for name, default in builtin.parameters:
-        if name not in values and default is REQUIRED:
-            fail("E0301", f"`{e.function.id}` needs `{name}`", e.span, f"`{name}` is missing")
-        values.setdefault(name, default)
+        if argument.name is None:
+            continue
+        if argument.name not in names:
+            fail("E0302", f"`{name}` has no argument `{argument.name}`", argument.span, "unknown",
+                 help=did_you_mean(argument.name, names, takes))  # fmt: skip
+        if argument.name in values:
+            fail("E0301", f"`{argument.name}` is given twice", argument.span, "again here", help=takes)
+        values[argument.name] = evaluate(ctx, argument.value)
+    for key, default in builtin.parameters:
+        if key not in values and default is REQUIRED:
+            fail("E0301", f"`{name}` needs `{key}`", e.span, f"`{key}` is missing", help=takes)
+        values.setdefault(key, default)
+    if any(v is UNKNOWN for v in (*values.values(), *first)):
+        poisoned(e.span)
     with ctx.at(e.span):
         try:
             return builtin.run(ctx, e.span, **values)
         except TypeRuleError as error:
             fail("E0402", str(error), e.span, "shapes do not agree")
-
-
-Names = Mapping[str, Any]

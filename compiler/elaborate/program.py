@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,14 +14,17 @@ from ...grammar.diagnostics import CompileError, Diagnostic, Label
 from ...grammar.files import read_source
 from ...grammar.parser import parse
 from ...grammar.source import NOWHERE, Source, Span
-from ...grammar.suggest import closest
+from ...grammar.suggest import did_you_mean
 from .. import ops
-from ..graph import ROWS, DType, Graph, TensorType
+from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
 from . import data as data_blocks
 from . import training
 from .expressions import evaluate
-from .network import Network, elaborate
-from .values import Context, Definitions, Failed, fail
+from .findings import Enough, Findings
+from .network import InputSpec, Network, elaborate
+from .values import UNKNOWN, Context, Definitions, describe, fail
+
+MAX_IMPORTS = 50
 
 
 def library_folder() -> Path:
@@ -32,19 +36,24 @@ def library_folder() -> Path:
     raise FileNotFoundError("bug in netc: the standard library is not installed")
 
 
-T = TypeVar("T")
+KINDS = ("fn", "init", "schedule", "layer", "optimizer", "metric")
 
 
 @cache
-def _index() -> Mapping[str, str]:
-    """Which library file defines which name, found without parsing."""
+def _index() -> Mapping[str, tuple[str, str]]:
+    """Which library file defines which name, and as what, found without parsing."""
     found = {}
     for path in sorted(library_folder().glob("*.net")):
         for line in path.read_text(encoding="utf-8").split("\n"):
             word, _, rest = line.partition(" ")
-            if word in ("fn", "init", "schedule", "layer", "optimizer", "metric"):
-                found[rest.split("(", 1)[0].strip()] = path.name
+            if word in KINDS:
+                found[rest.split("(", 1)[0].strip()] = (word, path.name)
     return found
+
+
+def library_kinds() -> dict[str, str]:
+    """The kind of every definition of the library, by name."""
+    return {name: kind for name, (kind, _) in _index().items()}
 
 
 @cache
@@ -58,8 +67,8 @@ def _library_file(name: str) -> Mapping[str, s.Definition]:
 
 def library_definition(name: str) -> s.Definition | None:
     """A definition of the standard library; only the file that holds it is parsed."""
-    file = _index().get(name)
-    return _library_file(file).get(name) if file else None
+    found = _index().get(name)
+    return _library_file(found[1]).get(name) if found else None
 
 
 def library_names() -> list[str]:
@@ -82,98 +91,157 @@ class Program:
         return self.net.name.id
 
     def network(self, widths: Mapping[str, tuple[int, ...]] | None = None) -> Network:
-        """The net with its sizes; raises CompileError."""
-        return _raising(lambda: elaborate(self.net, self.definitions, self.dtype, widths or {}))
+        """The net with its sizes; raises CompileError with all that is wrong."""
+        return _all(lambda found: elaborate(self.net, self.definitions, self.dtype, widths or {}, found))
 
     def train(self) -> training.TrainPlan | None:
+        """The plan of the ``train`` block; raises CompileError with all that is wrong."""
         block = self.train_block
-        return None if block is None else _raising(lambda: training.plan(block, self.definitions, self.dtype))
+        return (
+            None if block is None else _all(lambda f: training.plan(block, self.definitions, self.dtype, f))
+        )
 
     def data(self, probe: data_blocks.Probe) -> data_blocks.DataPlan | None:
+        """The plan of the ``data`` block; raises CompileError with all that is wrong."""
         block = self.data_block
-        return (
-            None
-            if block is None
-            else _raising(lambda: data_blocks.plan(block, self.definitions, self.dtype, probe))
-        )
+        if block is None:
+            return None
+        return _all(lambda found: data_blocks.plan(block, self.definitions, self.dtype, probe, found))
 
     def check(self, probe: data_blocks.Probe) -> tuple[Diagnostic, ...]:
         """Every problem of the blocks: data, net, train, and how they fit."""
-        found: list[Diagnostic] = []
+        blocks = (self.net, self.data_block, self.train_block)
+        return _check_blocks(blocks, self.definitions, self.dtype, probe)
 
-        def attempt(run: Callable[[], Any]) -> Any:
-            try:
-                return run()
-            except CompileError as error:
-                found.extend(error.diagnostics)
-                return None
 
-        data = attempt(lambda: self.data(probe))
-        widths = {} if data is None else {n: tuple(v.shape[1:]) for n, v in data.graph.outputs.items()}
-        network = None
-        if not (self.data_block is not None and data is None):
-            network = attempt(lambda: self.network(widths))
-        train = attempt(self.train)
-        if network is not None and train is not None:
-            attempt(lambda: check_fit(network, train, data))
-        return tuple(found)
+Blocks = tuple[s.Net | None, s.Settings | None, s.Settings | None]
+
+
+def _check_blocks(
+    blocks: Blocks, definitions: Definitions, dtype: DType, probe: data_blocks.Probe
+) -> tuple[Diagnostic, ...]:
+    net, data_block, train_block = blocks
+    wrong, fits = (Findings(), Findings(), Findings()), Findings()
+    data = network = train = None
+    with suppress(Enough):
+        if data_block is not None:
+            data = data_blocks.plan(data_block, definitions, dtype, probe, wrong[0])
+    with suppress(Enough):
+        if net is not None:
+            widths = None if wrong[0].found else _widths(data)
+            network = elaborate(net, definitions, dtype, widths, wrong[1])
+    with suppress(Enough):
+        if train_block is not None:
+            train = training.plan(train_block, definitions, dtype, wrong[2])
+    if network is not None and train is not None and not wrong[0].found:
+        with fits.collecting(train_block.span if train_block else NOWHERE):
+            check_fit(network, train, data)
+    merged = Findings()
+    for diagnostic in (d for each in (*wrong, fits) for d in each.found):
+        merged.add(diagnostic)
+    found = merged.found
+    order = {d.primary.span.source.name: i for i, d in reversed(list(enumerate(found)))}
+    return tuple(sorted(found, key=lambda d: (order[d.primary.span.source.name], d.primary.span.start)))
+
+
+def _widths(data: data_blocks.DataPlan | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of one observation that the data give."""
+    outputs = {} if data is None else data.graph.outputs
+    return {n: tuple(d for d in v.shape[1:] if isinstance(d, int)) for n, v in outputs.items()}
 
 
 def check_fit(network: Network, train: training.TrainPlan, data: data_blocks.DataPlan | None) -> TensorType:
     """The target's type for training; raises CompileError when data, net and loss do not fit together."""
+    graph = Graph("fit")
+    output = _all(lambda _: network.forward(graph, training=True).output)
+    target = None if data is None else _all(lambda found: _data_types(network, data, found))
+    kind = target or _all(lambda _: train.target_type(output.type))
 
-    def run() -> TensorType:
-        graph = Graph("fit")
-        output = network.forward(graph, training=True).output
-        target = None
-        if data is not None:
-            target = _data_types(network, data)
-        kind = target or train.target_type(output.type)
+    def run(found: Findings) -> TensorType:
         from_graph = Graph("loss")
         x = ops.input(from_graph, "output", output.dtype, output.shape)
         y = ops.input(from_graph, "target", kind.dtype, kind.shape)
-        loss = train.loss(from_graph, x, y)
-        if loss.shape:
-            fail("E0404", f"the loss is not a single number but {loss.type}", train.loss_call.span,
-                 help='choose `reduction = "mean"` or "sum" for training')  # fmt: skip
+        with found.collecting(train.loss_call.span, lambda d: _with_sources(d, network, data)):
+            loss = train.loss(from_graph, x, y)
+            if loss.shape and train.optimizer_call is not None:
+                fail("E0404", f"the loss is not a single number but {loss.type}", train.loss_call.span,
+                     show_shape(loss.shape),
+                     help='choose `reduction = "mean"` or `reduction = "sum"` for training')  # fmt: skip
         for metric in train.metrics:
-            metric.totals(from_graph, x, y)
-        if train.optimizer_call is not None:
-            train.states(network)
+            with found.collecting(metric.span):
+                metric.check(from_graph, x, y)
+        with found.collecting(train.loss_call.span):
+            if train.optimizer_call is not None:
+                train.states(network)
         return kind
 
-    return _raising(run)
+    return _all(run)
 
 
-def _data_types(network: Network, data: data_blocks.DataPlan) -> TensorType:
+def _with_sources(d: Diagnostic, network: Network, data: data_blocks.DataPlan | None) -> Diagnostic:
+    """A misfit of output and target with the places that both come from."""
+    if d.code != "E0404" or d.secondary or not network.layers:
+        return d
+    last = network.layers[-1]
+    labels = [Label(last.span, f"the output {show_shape(network.output_shape)} comes from here")]
+    for entry in () if data is None else data.entries:
+        if entry.name == "target" and data is not None:
+            labels.append(
+                Label(entry.span, f"the target is {show_shape(data.graph.outputs['target'].shape)}")
+            )
+    return replace(d, secondary=tuple(labels))
+
+
+def _data_types(network: Network, data: data_blocks.DataPlan, found: Findings) -> TensorType | None:
+    """The target's type; whether the data give every input its shape, and as many rows to each."""
     entries = {e.name: e for e in data.entries}
     for spec in network.inputs:
-        if spec.name not in entries:
-            guess = closest(spec.name, entries)
-            fail("E0608", f"the data block gives no `{spec.name}`", spec.span, "this input has no data",
-                 help=f"did you mean `{guess}`?" if guess else "")  # fmt: skip
-        value = data.graph.outputs[spec.name]
-        if tuple(value.shape[1:]) != spec.shape:
-            rows = (value.shape[0], *spec.shape)
-            fail("E0608", f"`{spec.name}` is declared {list(spec.shape)}, the data give {list(value.shape[1:])} a row",
-                 entries[spec.name].span, f"{list(value.shape)}, needed {list(rows)}",
-                 secondary=(Label(spec.span, "declared here"),))  # fmt: skip
-    if "target" not in entries:
-        fail("E0608", "the data block gives no `target`", network.net.name.span)
-    data_blocks.check_rows(data, [*(i.name for i in network.inputs), "target"])
+        with found.collecting(spec.span):
+            _input_data(network, spec, data, entries)
+    with found.collecting(network.net.name.span):
+        if "target" not in entries:
+            advice = did_you_mean("target", entries, "name what is to be predicted `target`")
+            fail("E0608", "the data block gives no `target`", data.span, "without a target", help=advice)
+    if found.found:
+        return None
+    with found.collecting(data.span):
+        data_blocks.check_rows(data, [*(i.name for i in network.inputs), "target"])
     value = data.graph.outputs["target"]
     return TensorType(value.dtype, (ROWS, *value.shape[1:]))
 
 
-def _raising(run: Callable[[], T]) -> T:
-    try:
-        return run()
-    except Failed as failure:
-        raise CompileError((failure.diagnostic,)) from None
-    except RecursionError:
-        raise CompileError(
-            (Diagnostic("E0204", "the program is nested too deeply", Label(NOWHERE)),)
-        ) from None
+def _input_data(
+    network: Network, spec: InputSpec, data: data_blocks.DataPlan, entries: Mapping[str, data_blocks.Entry]
+) -> None:
+    if spec.name not in entries:
+        taken = {i.name for i in network.inputs} | {"target"}
+        fail("E0608", f"the data block gives no `{spec.name}`", spec.span, "this input has no data",
+             secondary=(Label(data.span, "in this block"),),
+             help=did_you_mean(spec.name, [n for n in entries if n not in taken],
+                               "the entries of the data block are named like the inputs"))  # fmt: skip
+    value = data.graph.outputs[spec.name]
+    if tuple(value.shape[1:]) != spec.shape:
+        rows = (value.shape[0], *spec.shape)
+        given, wanted = show_shape(value.shape[1:]), show_shape(spec.shape)
+        fail("E0608", f"`{spec.name}` is declared {wanted}, the data give {given} a row",
+             entries[spec.name].span, f"{show_shape(value.shape)}, needed {show_shape(rows)}",
+             secondary=(Label(spec.span, "declared here"),),
+             help=f"write `input {spec.name}: {given}`, or `[auto]` to take the width of the data")  # fmt: skip
+
+
+T = TypeVar("T")
+
+
+def _all(run: Callable[[Findings], T | None]) -> T:
+    """The result, or CompileError with all findings."""
+    found = Findings()
+    result: T | None = None
+    with suppress(Enough), found.collecting(NOWHERE):
+        result = run(found)
+    found.raised()
+    if result is None:
+        raise AssertionError("bug in netc: no result and no finding")
+    return result
 
 
 def load(
@@ -186,47 +254,70 @@ def load(
     """Reads a program. settings replace constants of the file. Raises CompileError with all that is wrong."""
     loader = _Loader(folder)
     loader.read(source, ())
-    if loader.diagnostics:
-        raise CompileError(tuple(loader.diagnostics))
-    return _raising(lambda: loader.finish(source, dict(settings or {}), dtype))
+    loader.finish(source, dict(settings or {}), dtype)
+    net, data, train = loader.sorted_blocks()
+    loader.findings.raised()
+    assert net is not None
+    return Program(source, dtype, loader.definitions, net, data, train)
+
+
+def check(
+    source: Source, probe: data_blocks.Probe, *, folder: Path | None = None, dtype: DType = DType.float32
+) -> tuple[Diagnostic, ...]:
+    """Everything wrong with a program. Blocks are looked at when the text itself can be parsed."""
+    loader = _Loader(folder)
+    loader.read(source, ())
+    if not loader.broken:
+        loader.finish(source, {}, dtype)
+        for diagnostic in _check_blocks(loader.sorted_blocks(), loader.definitions, dtype, probe):
+            loader.findings.add(diagnostic)
+    return tuple(loader.findings.found)
 
 
 class _Loader:
+    """Reads a file and what it imports into tables of items."""
+
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.diagnostics: list[Diagnostic] = []
+        self.findings = Findings()
+        self.broken = False
         self.items: dict[str, s.Definition] = {}
         self.constants: dict[str, s.Const] = {}
+        self.values: dict[str, Any] = {}
         self.blocks: dict[str, s.Settings | s.Net] = {}
         self.done: set[str] = set()
+        self.definitions = Definitions(self.items, self.values, library_definition, library_kinds)
 
     def _report(self, code: str, message: str, label: Label, *others: Label, help: str = "") -> None:
-        self.diagnostics.append(Diagnostic(code, message, label, others, help=help))
+        self.findings.add(Diagnostic(code, message, label, others, help=help))
 
-    def read(self, source: Source, chain: tuple[str, ...]) -> None:
+    def read(self, source: Source, chain: tuple[tuple[str, Span], ...]) -> None:
+        """Takes the items of a file; ``chain`` are the files that led here, each with its import."""
         file, diagnostics = parse(source)
-        self.diagnostics.extend(diagnostics)
+        self.broken = self.broken or bool(diagnostics)
+        for diagnostic in diagnostics:
+            self.findings.add(diagnostic)
         for item in file.items:
             match item:
                 case s.Import():
-                    self._import(item, chain)
+                    self._import(item, source, chain)
                 case s.Definition():
                     self._once(self.items, item)
                 case s.Const():
                     self._once(self.constants, item)
                 case s.Net() | s.Settings() if not chain:
-                    key = "net" if isinstance(item, s.Net) else item.kind
-                    if key in self.blocks:
-                        first = self.blocks[key].span
-                        self._report(
-                            "E0203",
-                            f"there are two `{key}` blocks",
-                            Label(item.span),
-                            Label(first, "the first"),
-                        )
-                    self.blocks.setdefault(key, item)
+                    self._block(item)
                 case _:
                     pass
+
+    def _block(self, item: s.Net | s.Settings) -> None:
+        key = "net" if isinstance(item, s.Net) else item.kind
+        first = self.blocks.setdefault(key, item)
+        if first is not item:
+            self._report(
+                "E0203", f"there are two `{key}` blocks", Label(_head(item, key), "again here"),
+                Label(_head(first, key), "first here"), help=f"a program has one `{key}` block",
+            )  # fmt: skip
 
     def _once(self, table: dict[str, Any], item: s.Definition | s.Const) -> None:
         name = item.name.id
@@ -237,44 +328,81 @@ class _Loader:
                 return
         table[name] = item
 
-    def _import(self, item: s.Import, chain: tuple[str, ...]) -> None:
-        name = item.path.value
+    def _import(self, item: s.Import, source: Source, chain: tuple[tuple[str, Span], ...]) -> None:
+        name, where = item.path.value, item.path.span
         if self.folder is None:
-            self._report("E0206", "a program given as text can import nothing", Label(item.span))
+            self._report("E0206", "a program given as text can import nothing", Label(item.span, "no folder"),
+                         help="save the program to a file")  # fmt: skip
             return
-        path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder.resolve()):
-            self._report("E0206", f"{name} lies outside the program's folder", Label(item.path.span))
-        elif str(path) in chain:
-            self._report("E0205", f"{name} imports itself, directly or through others", Label(item.path.span))
+        try:
+            path = (self.folder / name).resolve()
+            inside = path.is_relative_to(self.folder.resolve())
+        except (OSError, ValueError, RuntimeError):
+            self._report("E0207", f"there is no file {name!r}", Label(where, "not a path"))
+            return
+        chain = (*chain, (str(path), where))
+        own = str((self.folder / Path(source.name).name).resolve())
+        if not inside:
+            self._report("E0206", f"{name} lies outside the program's folder", Label(where, "outside"),
+                         help="programs read files of their own folder and of folders in it")  # fmt: skip
+        elif str(path) in (own, *(p for p, _ in chain[:-1])):
+            self._report("E0205", f"{name} imports itself, directly or through others", Label(where, "closes the circle"),
+                         *(Label(span, "imported here") for _, span in chain[:-1]),
+                         help="move what both need into a third file")  # fmt: skip
         elif str(path) not in self.done:
             self.done.add(str(path))
-            found = read_source(path)
-            if isinstance(found, Diagnostic):
-                self._report("E0207", found.message, Label(item.path.span), help=found.help)
-            else:
-                self.read(found, (*chain, str(path)))
+            self._imported(path, name, where, chain)
 
-    def finish(self, source: Source, settings: dict[str, Any], dtype: DType) -> Program:
-        constants: dict[str, Any] = {}
-        definitions = Definitions(self.items, constants, library_definition)
+    def _imported(self, path: Path, name: str, where: Span, chain: tuple[tuple[str, Span], ...]) -> None:
+        found = read_source(path)
+        if isinstance(found, Diagnostic):
+            others = (
+                ", ".join(sorted(p.name for p in path.parent.glob("*.net"))[:8])
+                if path.parent.is_dir()
+                else ""
+            )
+            self.broken = True
+            self._report("E0207", found.message.replace(str(path), name), Label(where, "imported here"),
+                         help=f"the folder has {others}" if others else found.help)  # fmt: skip
+        elif len(chain) > MAX_IMPORTS:
+            self._report("E0205", f"imports are more than {MAX_IMPORTS} deep", Label(where, "one too many"))
+        else:
+            self.read(Source(name, found.text), chain)
+
+    def finish(self, source: Source, settings: dict[str, Any], dtype: DType) -> None:
+        """Evaluates the constants, in order; ``settings`` take the place of some."""
         for name in settings:
             if name not in self.constants:
-                guess = closest(name, self.constants)
-                fail("E0506", f"the program has no constant `{name}`", NOWHERE,
-                     help=f"did you mean `{guess}`?" if guess else "it has " + (", ".join(self.constants) or "none"))  # fmt: skip
+                known = ", ".join(self.constants) or "none"
+                self._report("E0506", f"the program has no constant `{name}`", Label(NOWHERE),
+                             help=did_you_mean(name, self.constants, f"it has {known}"))  # fmt: skip
         for name, item in self.constants.items():
-            given = settings.get(name)
-            ctx = Context(Graph("constants"), dtype, definitions)
-            constants[name] = given if given is not None else evaluate(ctx, item.value)
-        net = self.blocks.get("net")
-        if not isinstance(net, s.Net):
-            where = Label(Span(source, 0, min(1, len(source.text))))
-            raise Failed(
-                Diagnostic("E0502", "the file has no `net` block", where, help="`netc new` writes a starter")
-            )
-        data, train = self.blocks.get("data"), self.blocks.get("train")
-        return Program(
-            source, dtype, definitions, net, data if isinstance(data, s.Settings) else None,
+            self.values[name] = UNKNOWN
+            with self.findings.collecting(item.span):
+                given = settings.get(name)
+                ctx = Context(Graph("constants"), dtype, self.definitions)
+                value = given if given is not None else evaluate(ctx, item.value)
+                if isinstance(value, Value):
+                    fail("E0405", f"`{name}` is not known when compiling", item.value.span, describe(value),
+                         help="constants are numbers, texts, true, false, or lists of these")  # fmt: skip
+                self.values[name] = value
+        if "net" not in self.blocks and not self.broken:
+            where = Label(Span(source, 0, len(source.text.split("\n", 1)[0])), "in this file")
+            self._report("E0502", "the file has no `net` block", where, help="`netc new` writes a starter")
+
+    def sorted_blocks(self) -> Blocks:
+        net, data, train = (self.blocks.get(k) for k in ("net", "data", "train"))
+        return (
+            net if isinstance(net, s.Net) else None,
+            data if isinstance(data, s.Settings) else None,
             train if isinstance(train, s.Settings) else None,
-        )  # fmt: skip
+        )
+
+
+def _head(item: s.Net | s.Settings, word: str) -> Span:
+    """The first words of a block."""
+    return (
+        item.name.span
+        if isinstance(item, s.Net)
+        else Span(item.span.source, item.span.start, item.span.start + len(word))
+    )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Diagnostic, Label
-from ...grammar.source import Span
-from ...grammar.suggest import closest
+from ...grammar.source import NOWHERE, Span
+from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
 from .expressions import IMPLICIT, bind, call, check_requirement, evaluate
+from .findings import Findings
 from .network import Network
+from .stages import TensorSpec
 from .values import (
     Context,
     Definitions,
@@ -23,13 +25,18 @@ from .values import (
     as_tensor,
     describe,
     fail,
+    in_library,
     is_number,
+    seen_from,
     spread,
 )
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
 )  # fmt: skip
+
+
+_UNFIT = ("E0401", "E0402", "E0305", "E0406", "E0407")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,20 @@ class Metric:
                 found[statement.name.id] = ops.cast(graph, value, DType.float64)
         return found
 
+    def check(self, graph: Graph, output: Value, target: Value) -> None:
+        """Raises Failed when output, target and metric do not fit."""
+        try:
+            self.finish(graph, self.totals(graph, output, target))
+        except Failed as failure:
+            cause = failure.diagnostic
+            text = f"output {output.type}, target {target.type}"
+            if cause.code in _UNFIT and in_library(cause.primary.span):
+                message = f"the metric `{self.name}` does not fit: {cause.message}"
+                labels = (Label(cause.primary.span, cause.primary.text),)
+                raise Failed(Diagnostic("E0404", message, Label(self.span, text), labels)) from None
+            failure.diagnostic = seen_from(cause, self.span, text)
+            raise
+
     def finish(self, graph: Graph, totals: Mapping[str, Value]) -> Value:
         ctx = self._context(graph, dict(totals))
         for statement in self.definition.body:
@@ -111,19 +132,21 @@ class TrainPlan:
             value = call(ctx, self.loss_call, [output, target])
         except Failed as failure:
             d = failure.diagnostic
-            if d.code not in ("E0402", "E0401", "E0305", "E0406", "E0407"):
+            if d.code not in _UNFIT or not (
+                in_library(d.primary.span) or d.primary.span == self.loss_call.span
+            ):
                 raise
             raise Failed(self._unfit(output.type, target.type, d)) from None
         return as_tensor(ctx, value, self.loss_call.span)
 
     def _unfit(self, output: TensorType, target: TensorType, cause: Diagnostic) -> Diagnostic:
+        name = self.loss_call.function.id
         return Diagnostic(
             "E0404",
-            f"the target {show_shape(target.shape)} does not fit the output {show_shape(output.shape)} "
-            f"in {self.loss_call.function.id}",
+            f"the target {show_shape(target.shape)} does not fit the output {show_shape(output.shape)} in {name}",
             Label(self.loss_call.span, f"output {output}, target {target}"),
-            (Label(cause.primary.span, cause.message),) if cause.primary.span.source.text else (),
-            help="make the last layer as wide as the target, or choose a loss for this kind of target",
+            notes=(cause.message,),
+            help=_advice(name, output, target),
         )
 
     def target_type(self, output: TensorType) -> TensorType:
@@ -173,14 +196,20 @@ class TrainPlan:
         """The optimizer's states for every parameter; those that nothing reads are left out."""
         if self.optimizer_call is None:
             return ()
+        return self._states(network.parameters)
+
+    def check_optimizer(self) -> None:
+        """Applies the optimizer to a single number; raises Failed when that cannot be done."""
+        self._states((TensorSpec("weight", (1,), self.dtype, "", NOWHERE),))
+
+    def _states(self, parameters: Sequence[TensorSpec]) -> tuple[StateSpec, ...]:
         graph = Graph("states")
-        grads = {p.path: ops.input(graph, f"gradient.{p.path}", p.dtype, p.shape) for p in network.parameters}
-        _, states = self._update(graph, network, grads)
-        return states
+        grads = {p.path: ops.input(graph, f"gradient.{p.path}", p.dtype, p.shape) for p in parameters}
+        return self._update(graph, parameters, grads)[1]
 
     def update(self, graph: Graph, network: Network, gradients: Mapping[str, Value]) -> dict[str, Value]:
         """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path."""
-        return self._update(graph, network, self._clipped(graph, gradients))[0]
+        return self._update(graph, network.parameters, self._clipped(graph, gradients))[0]
 
     def _clipped(self, graph: Graph, gradients: Mapping[str, Value]) -> Mapping[str, Value]:
         if self.clip_value is not None:
@@ -209,18 +238,22 @@ class TrainPlan:
         return {p: ops.mul(graph, v, ops.broadcast(graph, scale, v.shape, ())) for p, v in gradients.items()}
 
     def _update(
-        self, graph: Graph, network: Network, gradients: Mapping[str, Value]
+        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]
     ) -> tuple[dict[str, Value], tuple[StateSpec, ...]]:
         ctx = self._context(graph)
         definition, arguments, written = self._optimizer(ctx)
         outputs: dict[str, Value] = {}
         specs: list[StateSpec] = []
-        for parameter in network.parameters:
+        for parameter in parameters:
             leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
             names = dict(arguments) | {n: ctx.names[n] for n in IMPLICIT[1:]}
             names |= {"param": leaf, "grad": gradients[parameter.path]}
             inner = ctx.inside(names, written.span, f"optimizer.{parameter.path}")
-            self._one(inner, definition, parameter.path, leaf, outputs, specs)
+            try:
+                self._one(inner, definition, parameter.path, leaf, outputs, specs)
+            except Failed as failure:
+                failure.diagnostic = seen_from(failure.diagnostic, written.span)
+                raise
         return outputs, tuple(specs)
 
     def _one(
@@ -268,48 +301,81 @@ class TrainPlan:
         outputs[f"param.{path}"] = updated.get("param", leaf)
 
 
-def plan(block: s.Settings, definitions: Definitions, dtype: DType) -> TrainPlan:
-    """The plan of a ``train`` block; raises Failed."""
+def _advice(loss: str, output: TensorType, target: TensorType) -> str:
+    if "cross_entropy" in loss and target.dtype.is_float and target.rank <= 2:
+        return "classes are whole numbers, one a row: `target = categories(table[...])`"
+    if "cross_entropy" not in loss and not target.dtype.is_float:
+        return "for classes choose `cross_entropy_loss()`, with as many outputs as there are classes"
+    if target.rank == 2 and isinstance(target.shape[1], int) and output.rank == 2:
+        return f"end the network with `linear({target.shape[1]})`, or choose a loss for this kind of target"
+    return "make the last layer as wide as the target, or choose a loss for this kind of target"
+
+
+def plan(block: s.Settings, definitions: Definitions, dtype: DType, findings: Findings) -> TrainPlan | None:
+    """The plan of a ``train`` block, None without a loss; all that is wrong goes to ``findings``."""
     entries: dict[str, s.Let] = {}
     for entry in block.entries:
         name = entry.name.id
+        with findings.collecting(entry.span):
+            if name in entries:
+                fail("E0203", f"`{name}` is set twice", entry.name.span, "again here",
+                     secondary=(Label(entries[name].name.span, "first here"),))  # fmt: skip
+            if name not in SETTINGS:
+                fail("E0506", f"`train` has no setting `{name}`", entry.name.span, "unknown",
+                     help=did_you_mean(name, SETTINGS, "it has " + ", ".join(SETTINGS)))  # fmt: skip
+            entries[name] = entry
+    calls: dict[str, s.Call] = {}
+    head = Span(block.span.source, block.span.start, block.span.start + len(block.kind))
+    with findings.collecting(block.span):
+        if "loss" not in entries:
+            fail("E0507", "the train block names no loss", head, "no loss", help="add `loss = mse_loss()`")
+    for name, kind in (("loss", "fn"), ("optimizer", "optimizer")):
         if name in entries:
-            fail(
-                "E0203",
-                f"`{name}` is set twice",
-                entry.name.span,
-                secondary=(Label(entries[name].name.span, "first here"),),
-            )
-        if name not in SETTINGS:
-            guess = closest(name, SETTINGS)
-            fail("E0506", f"`train` has no setting `{name}`", entry.name.span, "unknown",
-                 help=f"did you mean `{guess}`?" if guess else "it has " + ", ".join(SETTINGS))  # fmt: skip
-        entries[name] = entry
-    if "loss" not in entries:
-        fail("E0507", "the train block names no loss", block.span, help="add `loss = mse_loss()`")
+            with findings.collecting(entries[name].span):
+                calls[name] = _call(definitions, entries[name].value, kind)
+    return _plan(block, definitions, dtype, findings, entries, calls)
+
+
+def _plan(
+    block: s.Settings,
+    definitions: Definitions,
+    dtype: DType,
+    findings: Findings,
+    entries: Mapping[str, s.Let],
+    calls: Mapping[str, s.Call],
+) -> TrainPlan | None:
+    nothing = s.Call(s.Name("none"), ())
     result = TrainPlan(
-        definitions, dtype, _call(definitions, entries["loss"].value, "fn"),
-        _call(definitions, entries["optimizer"].value, "optimizer") if "optimizer" in entries else None, span=block.span,
-    )  # fmt: skip
+        definitions, dtype, calls.get("loss", nothing), calls.get("optimizer"), span=block.span
+    )
     ctx = Context(Graph("settings"), dtype, definitions)
     for name, entry in entries.items():
         if name not in ("loss", "optimizer"):
-            result = _set(result, ctx, name, entry.value)
+            with findings.collecting(entry.span):
+                result = _set(result, ctx, name, entry.value)
+    with findings.collecting(block.span):
+        if result.optimizer_call is not None:
+            result.check_optimizer()
     if result.epochs is None and result.steps is None:
         result = replace(result, epochs=10)
-    return result
+    return result if "loss" in calls else None
 
 
 def _call(definitions: Definitions, e: s.Expr, kind: str) -> s.Call:
+    word = "loss" if kind == "fn" else kind
     written = e if isinstance(e, s.Call) else s.Call(e, (), span=e.span) if isinstance(e, s.Name) else None
     if written is None:
-        fail("E0303", f"a {'loss' if kind == 'fn' else kind} with its arguments is needed here", e.span)
-    definition = definitions.find(written.function.id)
+        fail("E0303", f"{'an' if word[0] == 'o' else 'a'} {word} is needed here", e.span, f"not {'an' if word[0] == 'o' else 'a'} {word}",
+             help=f"write its name and its arguments: `{'mse_loss()' if kind == 'fn' else 'adam(lr = 1e-3)'}`")  # fmt: skip
+    name = written.function
+    definition = definitions.find(name.id)
     if definition is None or definition.kind != kind:
-        word = "loss" if kind == "fn" else kind
-        guess = closest(written.function.id, [k for k, v in definitions.items.items() if v.kind == kind])
-        fail("E0202", f"there is no {word} `{written.function.id}`", written.function.span, "unknown",
-             help=f"did you mean `{guess}`?" if guess else "")  # fmt: skip
+        other = f"`{name.id}` is of the kind {definition.kind}" if definition is not None else "unknown"
+        known = definitions.names(kind)
+        if kind == "fn":
+            known = [n for n in known if n.endswith("_loss") or n in definitions.items]
+        fail("E0202", f"there is no {word} `{name.id}`", name.span, other,
+             help=did_you_mean(name.id, known, "there are " + ", ".join(known)))  # fmt: skip
     return written
 
 

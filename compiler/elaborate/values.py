@@ -6,17 +6,22 @@ values fold; as soon as a tensor takes part, graph nodes come out, with broadcas
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Diagnostic, Label
-from ...grammar.source import NOWHERE, Span
+from ...grammar.source import Span
 from .. import ops
 from ..graph import ROWS, DType, Graph, Origin, Shape, TypeRuleError, Value, show_shape
+
+MAX_DEPTH = 60
+MAX_STEPS = 200_000
+MAX_ELEMENTS = 2**31
 
 Known = Any
 """int, float, bool, str, None, ROWS, ``Absent`` or a list of these."""
@@ -30,20 +35,63 @@ class Failed(Exception):
         self.diagnostic = diagnostic
 
 
+class Poisoned(Failed):
+    """Follows from a failure that is already reported: nothing to tell."""
+
+
+class Unknown:
+    """The type of ``UNKNOWN``: a value that could not be computed because of an error already reported."""
+
+
+UNKNOWN = Unknown()
+
+
+def poisoned(span: Span) -> NoReturn:
+    raise Poisoned(Diagnostic("E0201", "follows from another error", Label(span)))
+
+
+def too_deep(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "E0204", "the program is nested too deeply", Label(span, "while this was evaluated"),
+        help="give parts names, or end the recursion",
+    )  # fmt: skip
+
+
+def in_library(span: Span) -> bool:
+    return span.source.name.startswith("library:")
+
+
+def seen_from(d: Diagnostic, span: Span, text: str = "") -> Diagnostic:
+    """A failure inside the library, told at the place of the program that led there."""
+    if not in_library(d.primary.span) or in_library(span):
+        return d
+    cause = Label(d.primary.span, d.primary.text or d.message)
+    return replace(d, primary=Label(span, text), secondary=(cause, *d.secondary[:1]))
+
+
 def fail(code: str, message: str, span: Span, text: str = "", **rest: Any) -> NoReturn:
     raise Failed(Diagnostic(code, message, Label(span, text), **rest))
 
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """Everything a program can call: definitions by name, and its constants."""
+    """Everything a program can call: definitions by name, and its constants.
+
+    lookup finds a definition of the library; kinds tells the kind of each of the library's names.
+    """
 
     items: Mapping[str, s.Definition]
     constants: Mapping[str, Known]
     lookup: Callable[[str], s.Definition | None]
+    kinds: Callable[[], Mapping[str, str]] = dict
 
     def find(self, name: str) -> s.Definition | None:
         return self.items.get(name) or self.lookup(name)
+
+    def names(self, *kinds: str) -> list[str]:
+        """The names that can be used of these kinds, the program's own first."""
+        own = [n for n, d in self.items.items() if d.kind in kinds]
+        return own + [n for n, kind in self.kinds().items() if kind in kinds and n not in self.items]
 
 
 @dataclass(slots=True)
@@ -56,13 +104,16 @@ class Context:
     names: dict[str, Known | Value] = field(default_factory=dict)
     path: str = ""
     depth: int = 0
-    budget: list[int] = field(default_factory=lambda: [200_000])
+    budget: list[int] = field(default_factory=lambda: [MAX_STEPS])
     draws: dict[str, int] = field(default_factory=dict)
 
     def inside(self, names: dict[str, Any], span: Span, path: str | None = None) -> Context:
         """The context of a definition's body."""
-        if self.depth >= 60:
-            fail("E0204", "definitions call each other without end", span, "at the 60th level")
+        if self.depth >= MAX_DEPTH:
+            fail(
+                "E0204", f"definitions call each other more than {MAX_DEPTH} deep", span, f"at level {MAX_DEPTH}",
+                help="end the recursion with `if ... then ... else`, or use `repeat`",
+            )  # fmt: skip
         return Context(
             self.graph, self.dtype, self.definitions, names, self.path if path is None else path, self.depth + 1,
             self.budget, self.draws,
@@ -71,7 +122,10 @@ class Context:
     def spend(self, span: Span) -> None:
         self.budget[0] -= 1
         if self.budget[0] < 0:
-            fail("E0505", "the program takes too many steps to compile", span)
+            fail(
+                "E0505", f"the program takes more than {MAX_STEPS:,} steps to compile", span, "here they are used up",
+                help="fewer copies in `repeat`, or smaller definitions",
+            )  # fmt: skip
 
     def stream(self) -> int:
         """A random stream of its own for the next draw of this layer."""
@@ -168,11 +222,25 @@ def unify(ctx: Context, values: list[Any], span: Span) -> list[Value]:
         if joint is None:
             fail(
                 "E0402", f"shapes {show_shape(shape)} and {show_shape(value.shape)} do not broadcast", span,
-                f"{show_shape(shape)} against {show_shape(value.shape)}",
-                help="dimensions must be equal or 1, counted from the last",
+                f"{show_shape(shape)} against {show_shape(value.shape)}", help=BROADCASTING,
             )  # fmt: skip
         shape = joint
+    within_limit(shape, dtype, span)
     return [spread(ctx, v, shape) for v in ready]
+
+
+BROADCASTING = "dimensions must be equal or 1, counted from the last"
+
+
+def within_limit(shape: Iterable[Any], dtype: DType, span: Span) -> None:
+    """Refuses tensors that no memory would hold; the number of observations counts as one."""
+    total = math.prod(d for d in shape if isinstance(d, int))
+    if total > MAX_ELEMENTS:
+        fail(
+            "E0505", f"a tensor {show_shape(shape)} would have {total:,} elements", span,
+            f"{total * dtype.itemsize / 2**30:,.1f} GiB" + (" for each observation" if ROWS in shape else ""),
+            help=f"a tensor may have {MAX_ELEMENTS:,}",
+        )  # fmt: skip
 
 
 def _joint_dtype(ctx: Context, tensors: list[Value], values: list[Any]) -> DType:
@@ -192,15 +260,8 @@ def shape_of(value: Any, span: Span) -> Shape:
     """A known list of sizes as a shape."""
     if not isinstance(value, list):
         fail("E0303", f"a list of sizes is needed here, not {describe(value)}", span)
-    total = 1
     for item in value:
-        if item is not ROWS:
-            total *= max(as_int(item, span, "a size"), 0)
-            if item < 0:
-                fail("E0304", f"a size cannot be {item}", span)
-    if total > 2**36:
-        fail("E0505", f"a tensor {show_shape(value)} would have {total:,} elements", span, "too large")
+        if item is not ROWS and as_int(item, span, "a size") < 0:
+            fail("E0304", f"a size cannot be {item}", span)
+    within_limit(value, DType.float32, span)
     return tuple(value)
-
-
-NO_SPAN = NOWHERE

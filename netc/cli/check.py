@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..compiler.elaborate import load
-from ..grammar.diagnostics import CompileError, Diagnostic
+from ..compiler.elaborate import check
+from ..grammar.diagnostics import Diagnostic
 from ..grammar.files import read_source
 from ..grammar.render import Format
 from .output import print_diagnostics
@@ -33,7 +33,4 @@ def _check(file: str) -> list[Diagnostic]:
     if isinstance(source, Diagnostic):
         return [source]
     folder = Path(file).resolve().parent
-    try:
-        return list(load(source, folder=folder).check(prober(folder)))
-    except CompileError as error:
-        return list(error.diagnostics)
+    return list(check(source, prober(folder), folder=folder))

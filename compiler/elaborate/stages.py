@@ -1,0 +1,488 @@
+"""The walk over stages: layers, functions and blocks on a tensor, parameters found on the way, the flow of shapes.
+
+In: the statements of a net or a layer and the input's value. Out: the output's value and a ``Record``. With
+``Findings`` the walk goes on behind a stage that fails: with the shape the stage would have given where that can be
+told, else with ``UNKNOWN``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...grammar import syntax as s
+from ...grammar.diagnostics import Diagnostic, Label
+from ...grammar.source import Span
+from ...grammar.suggest import did_you_mean
+from .. import ops
+from ..graph import DType, Shape, Value, show_shape
+from .expressions import bind, call, check_requirement, evaluate
+from .findings import Findings
+from .patterns import Misfit, dtype_named, match_shape
+from .values import (
+    MAX_ELEMENTS,
+    UNKNOWN,
+    Context,
+    Failed,
+    Unknown,
+    as_int,
+    as_tensor,
+    describe,
+    fail,
+    in_library,
+    joint_shape,
+    seen_from,
+    spread,
+    within_limit,
+)
+
+MAX_STAGES = 20_000
+MAX_PARAMETERS = 2**31
+FLOW = 8
+_SHAPE_ERRORS = ("E0305", "E0401", "E0402", "E0403", "E0406", "E0407", "E0505")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A parameter or buffer: ``path`` is its name in a state dict."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: DType
+    layer: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """A row of the shape table."""
+
+    path: str
+    name: str
+    span: Span
+    input_shape: Shape
+    output_shape: Shape
+    parameters: tuple[str, ...]
+    depth: int
+
+
+@dataclass(slots=True)
+class Record:
+    """What one walk finds."""
+
+    training: bool
+    initial: bool = False
+    parameters: list[TensorSpec] = field(default_factory=list)
+    buffers: list[TensorSpec] = field(default_factory=list)
+    layers: list[LayerInfo] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+    updates: dict[str, Value] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    stages: int = 0
+    elements: int = 0
+
+
+Maybe = Value | Unknown
+
+
+@dataclass(slots=True)
+class _Body:
+    """Where the statements of one body stand: the tensor that flows, the number of stages, what was returned."""
+
+    x: Maybe
+    path: str
+    position: int = 0
+    returned: Maybe | None = None
+    labels: dict[str, Span] = field(default_factory=dict)
+
+
+class Walker:
+    """Carries the record through stages and layers."""
+
+    def __init__(self, record: Record, findings: Findings | None = None) -> None:
+        self.record = record
+        self.findings = findings
+        self.flow: list[tuple[str, str]] = []
+        self.layers = 0
+
+    def begin(self, name: str, x: Maybe) -> None:
+        """The first line of the flow of shapes."""
+        self.flow.append((f"input {name}", _shown(x)))
+
+    def body(
+        self, ctx: Context, statements: tuple[s.Statement, ...], x: Maybe, path: str, where: Span
+    ) -> Maybe | None:
+        """Statements of a net, layer or block: declarations, bindings, stages, at most one return."""
+        body = _Body(x, path)
+        begun = len(self.flow)
+        for statement in statements:
+            with self._collecting(statement.span):
+                self._statement(ctx, statement, body)
+                if body.returned is not None:
+                    break
+                continue
+            self._poison(ctx, statement, body)
+        del self.flow[begun:]
+        if body.returned is not None:
+            return body.returned
+        return body.x if body.position else None
+
+    @contextmanager
+    def _collecting(self, span: Span) -> Iterator[None]:
+        """In a net's own blocks failures are collected; inside a layer's definition they fail the layer."""
+        if self.findings is None or self.layers:
+            yield
+        else:
+            with self.findings.collecting(span, self._with_flow):
+                yield
+
+    def _poison(self, ctx: Context, statement: s.Statement, body: _Body) -> None:
+        match statement:
+            case s.Let() | s.Param() | s.Buffer():
+                ctx.names[statement.name.id] = UNKNOWN
+            case s.Return():
+                body.returned = UNKNOWN
+            case s.Apply() | s.Sequential() | s.Residual() | s.Repeat() | s.Concat():
+                body.x = UNKNOWN
+                body.position += 1
+                self.flow.append((_title(statement), "?"))
+
+    def _statement(self, ctx: Context, statement: s.Statement, body: _Body) -> None:
+        match statement:
+            case s.Input():
+                if self.layers == 0 and body.path:
+                    fail("E0503", "an input is declared in the net itself, not in a block", statement.span)
+            case s.Param():
+                self._tensor(ctx, statement, body.path, self.record.parameters, "param.")
+            case s.Buffer():
+                self._tensor(ctx, statement, body.path, self.record.buffers, "buffer.")
+            case s.Let():
+                ctx.names[statement.name.id] = evaluate(ctx, statement.value)
+            case s.Update():
+                self._update(ctx, statement, body.path)
+            case s.Require():
+                check_requirement(ctx, statement)
+            case s.Return():
+                result = evaluate(ctx, statement.value)
+                if not isinstance(result, Value):
+                    fail("E0303", f"a tensor must be returned, not {describe(result)}", statement.value.span)
+                body.returned = result
+            case s.Apply() | s.Sequential() | s.Residual() | s.Repeat() | s.Concat():
+                label = _label(statement, body)
+                body.x = self.stage(ctx, statement, body.x, _join(body.path, label))
+                self.flow.append((_title(statement), _shown(body.x)))
+                body.position += 1
+            case _:
+                word = type(statement).__name__.lower()
+                fail("E0503", f"`{word}` cannot stand here", statement.span, "misplaced",
+                     help=_PLACES.get(word, ""))  # fmt: skip
+
+    def stage(self, ctx: Context, stage: s.Stage, x: Maybe, path: str) -> Maybe:
+        """One stage on its input; ``path`` is where its parameters live."""
+        self.record.stages += 1
+        if self.record.stages > MAX_STAGES:
+            fail("E0505", f"the network has more than {MAX_STAGES:,} stages", stage.span, "one too many")
+        ctx.spend(stage.span)
+        match stage:
+            case s.Apply():
+                return self._apply(ctx, stage, x, path)
+            case s.Sequential():
+                return self._block(ctx, stage.stages, x, path, stage.span)
+            case s.Residual():
+                return self._residual(ctx, stage, x, path)
+            case s.Repeat():
+                return self._repeat(ctx, stage, x, path)
+            case s.Concat():
+                return self._concat(ctx, stage, x, path)
+
+    # blocks
+
+    def _block(self, ctx: Context, stages: tuple[Any, ...], x: Maybe, path: str, span: Span) -> Maybe:
+        result = self.body(ctx.inside(dict(ctx.names), span, path), stages, x, path, span)
+        return x if result is None else result
+
+    def _repeat(self, ctx: Context, stage: s.Repeat, x: Maybe, path: str) -> Maybe:
+        times = as_int(evaluate(ctx, stage.count), stage.count.span, "a number of copies")
+        if not 0 <= times <= MAX_STAGES:
+            fail("E0304", f"{times} copies are out of range", stage.count.span, f"from 0 to {MAX_STAGES:,}")
+        for i in range(times):
+            before = len(self.findings.found) if self.findings else 0
+            x = self._block(ctx, stage.stages, x, _join(path, str(i)), stage.span)
+            if isinstance(x, Unknown) or (self.findings and len(self.findings.found) > before):
+                break
+        return x
+
+    def _residual(self, ctx: Context, stage: s.Residual, x: Maybe, path: str) -> Maybe:
+        branch = self._block(ctx, stage.stages, x, path, stage.span)
+        base = x
+        if stage.shortcut is not None:
+            base = self._block(ctx, stage.shortcut, x, _join(path, "shortcut"), stage.span)
+        if isinstance(branch, Unknown) or isinstance(base, Unknown):
+            return UNKNOWN
+        if base.type != branch.type:
+            what = "changes the shape" if base.shape != branch.shape else "changes the element type"
+            where = (
+                "the shortcut and the block differ" if stage.shortcut else f"the block of a residual {what}"
+            )
+            fail(
+                "E0401", where, stage.span, f"{_shown(base)} + {_shown(branch)}",
+                help="" if stage.shortcut else "project the input: `residual { ... } shortcut { ... }`",
+            )  # fmt: skip
+        with ctx.at(stage.span):
+            return ops.add(ctx.graph, base, branch)
+
+    def _concat(self, ctx: Context, stage: s.Concat, x: Maybe, path: str) -> Maybe:
+        dim = as_int(evaluate(ctx, stage.dim), stage.dim.span, "a dimension")
+        found: list[tuple[s.Branch, Maybe]] = []
+        for i, branch in enumerate(stage.branches):
+            label = branch.label.id if branch.label else str(i)
+            found.append((branch, self._block(ctx, branch.stages, x, _join(path, label), branch.span)))
+        if not found:
+            fail(
+                "E0401", "there is nothing to join", stage.span, "no branches", help="`branch { ... }` is one"
+            )
+        parts = [(b, v) for b, v in found if isinstance(v, Value)]
+        if len(parts) < len(found):
+            return UNKNOWN
+        first = parts[0][1].shape
+        if not -len(first) <= dim < len(first):
+            fail(
+                "E0407",
+                f"there is no dimension {dim} to join along",
+                stage.dim.span,
+                f"of {show_shape(first)}",
+            )
+        dim %= len(first)
+        for branch, value in parts[1:]:
+            if value.shape[:dim] + value.shape[dim + 1 :] != first[:dim] + first[dim + 1 :] or len(
+                value.shape
+            ) != len(first):
+                fail(
+                    "E0402", f"{show_shape(first)} and {_shown(value)} cannot be joined along dimension {dim}",
+                    branch.span, f"this branch gives {_shown(value)}",
+                    secondary=(Label(parts[0][0].span, f"the first one {show_shape(first)}"),),
+                    help="all other dimensions must be equal",
+                )  # fmt: skip
+        with ctx.at(stage.span):
+            return ops.concat(ctx.graph, [v for _, v in parts], dim)
+
+    # layers and functions
+
+    def _apply(self, ctx: Context, stage: s.Apply, x: Maybe, path: str) -> Maybe:
+        before, made = len(self.record.parameters), len(ctx.graph.values)
+        text = "" if isinstance(x, Unknown) else f"the input is {_shown(x)}"
+        self.layers += 1
+        try:
+            y = self._applied(ctx, stage, x, path)
+            for value in ctx.graph.values[made:]:
+                if _elements(value.shape) > MAX_ELEMENTS:
+                    within_limit(value.shape, value.dtype, stage.span)
+        except Misfit:
+            raise
+        except Failed as failure:
+            failure.diagnostic = _told_at(failure.diagnostic, stage.span, text)
+            raise
+        finally:
+            self.layers -= 1
+        if isinstance(x, Unknown) or isinstance(y, Unknown):
+            return y
+        added = tuple(p.path for p in self.record.parameters[before:])
+        name = stage.call.span.text or stage.call.function.id
+        self.record.layers.append(LayerInfo(path, name, stage.span, x.shape, y.shape, added, path.count(".")))
+        return y
+
+    def _applied(self, ctx: Context, stage: s.Apply, x: Maybe, path: str) -> Maybe:
+        name = stage.call.function
+        definition = ctx.definitions.find(name.id)
+        if definition is not None and definition.kind == "layer":
+            return self._layer(ctx, definition, stage, x, path)
+        if definition is not None and definition.kind != "fn":
+            fail(
+                "E0202", f"`{name.id}` is {_article(definition.kind)}, not a layer", name.span, "not a layer",
+                secondary=(Label(definition.name.span, "defined here"),),
+            )  # fmt: skip
+        inner = ctx.inside(dict(ctx.names), stage.span, path)
+        try:
+            result = call(inner, stage.call, [x])
+        except Failed as failure:
+            d = failure.diagnostic
+            if d.code == "E0202" and d.primary.span == name.span:
+                known = ctx.definitions.names("layer", "fn")
+                fail("E0202", f"there is no layer or function `{name.id}`", name.span, "unknown",
+                     help=did_you_mean(name.id, known, d.help))  # fmt: skip
+            raise
+        if not isinstance(result, Value):
+            fail("E0303", f"a stage must give a tensor, not {describe(result)}", stage.span)
+        return result
+
+    def _layer(self, ctx: Context, definition: s.Definition, stage: s.Apply, x: Maybe, path: str) -> Maybe:
+        name = definition.name
+        pattern = next((p for p in definition.body if isinstance(p, s.Input)), None)
+        if pattern is None:
+            fail("E0501", f"the layer `{name.id}` declares no input", name.span, "no input",
+                 help="begin with its pattern: `input x: [..., in_features]`")  # fmt: skip
+        names = bind(ctx, definition, stage.call.arguments, stage.call.span)
+        if isinstance(x, Unknown):
+            return UNKNOWN
+        names["training"] = self.record.training
+        inner = ctx.inside(dict(names), stage.span, path)
+        try:
+            match_shape(inner, pattern, x, stage, definition)
+        except Misfit as misfit:
+            if self.findings is None or self.layers > 1 or misfit.shape is None:
+                raise
+            self.findings.add(self._with_flow(misfit.diagnostic))
+            x = ops.input(ctx.graph, f"instead.{path}", x.dtype, misfit.shape)
+            inner = ctx.inside(dict(names), stage.span, path)
+            match_shape(inner, pattern, x, stage, definition)
+        inner.names[pattern.name.id] = x
+        for parameter in definition.parameters:
+            if parameter.name.id not in inner.names:
+                fail(
+                    "E0403", f"`{parameter.name.id}` of `{name.id}` cannot be inferred", stage.span,
+                    "it must be given", secondary=(Label(parameter.span, "no input pattern names it"),),
+                )  # fmt: skip
+        result = self.body(inner, definition.body, x, path, stage.span)
+        if result is None:
+            fail("E0504", f"the layer `{name.id}` returns nothing", name.span, "no stage, no `return`")
+        return result
+
+    def _tensor(
+        self, ctx: Context, statement: s.Param | s.Buffer, path: str, found: list[TensorSpec], prefix: str
+    ) -> None:
+        name = statement.name.id
+        if statement.optional and ctx.names.get(name) in (False, None):
+            ctx.names[name] = 0
+            return
+        shape = tuple(as_int(evaluate(ctx, item), item.span, "a size") for item in statement.shape.items)
+        if any(d < 1 for d in shape):
+            fail(
+                "E0304",
+                f"`{name}` would have the shape {show_shape(shape)}",
+                statement.span,
+                "sizes begin at 1",
+            )
+        kind = statement.dtype if isinstance(statement, s.Buffer) else None
+        spec = TensorSpec(_join(path, name), shape, dtype_named(kind, ctx.dtype), path, statement.span)
+        self._count(spec, statement.span)
+        if prefix + spec.path in self.record.names:
+            fail("E0203", f"`{spec.path}` is declared twice", statement.name.span, "again here")
+        self.record.names.add(prefix + spec.path)
+        found.append(spec)
+        value = ops.input(ctx.graph, prefix + spec.path, spec.dtype, shape)
+        self._initial(ctx, statement, spec, prefix)
+        ctx.names[name] = value
+
+    def _count(self, spec: TensorSpec, span: Span) -> None:
+        """Parameters that no memory would hold are refused before anything is made of them."""
+        size = _elements(spec.shape)
+        self.record.elements += size
+        if self.record.elements > MAX_PARAMETERS:
+            gigabytes = f"{self.record.elements * spec.dtype.itemsize / 2**30:,.1f} GiB"
+            fail(
+                "E0505", f"the network would have {self.record.elements:,} parameters", span,
+                f"`{spec.path}` {show_shape(spec.shape)} has {size:,}: {gigabytes} in all",
+                help=f"a network may have {MAX_PARAMETERS:,}",
+            )  # fmt: skip
+
+    def _initial(self, ctx: Context, statement: s.Param | s.Buffer, spec: TensorSpec, prefix: str) -> None:
+        """The initial contents: emitted when they are asked for, and once to find what is wrong with them."""
+        if not self.record.initial and self.findings is None:
+            return
+        inner = ctx.inside({**ctx.names, "shape": list(spec.shape)}, statement.span, spec.path)
+        value = evaluate(inner, statement.init)
+        with ctx.at(statement.init.span):
+            tensor = as_tensor(ctx, value, statement.init.span, spec.dtype)
+            if joint_shape(tensor.shape, spec.shape) != spec.shape:
+                fail(
+                    "E0402", f"`{spec.path}` is {show_shape(spec.shape)}, its initial value {_shown(tensor)}",
+                    statement.init.span, _shown(tensor),
+                )  # fmt: skip
+            ready = spread(ctx, ops.cast(ctx.graph, tensor, spec.dtype), spec.shape)
+        self.record.values[prefix + spec.path] = ready
+
+    def _update(self, ctx: Context, statement: s.Update, path: str) -> None:
+        name = statement.name.id
+        target = ctx.graph.inputs.get("buffer." + _join(path, name))
+        if target is None or not self.record.training or ctx.names.get(name) == 0:
+            if target is None and ctx.names.get(name) != 0:
+                fail("E0503", f"`{name}` is no buffer of this layer", statement.name.span, "cannot be updated",
+                     help=f"declare it: `buffer {name}: [...] = zeros()`")  # fmt: skip
+            return
+        value = evaluate(ctx, statement.value)
+        with ctx.at(statement.span):
+            tensor = value if isinstance(value, Value) else ops.constant(ctx.graph, value, target.dtype)
+            tensor = ops.cast(ctx.graph, tensor, target.dtype)
+            if tensor.shape != target.shape and joint_shape(tensor.shape, target.shape) != target.shape:
+                fail(
+                    "E0402", f"`{name}` is {_shown(target)}, its new value {_shown(tensor)}", statement.value.span,
+                    _shown(tensor),
+                )  # fmt: skip
+            self.record.updates["buffer." + _join(path, name)] = spread(ctx, tensor, target.shape)
+
+    def _with_flow(self, d: Diagnostic) -> Diagnostic:
+        """A shape error with the shapes that led to it."""
+        if d.code not in _SHAPE_ERRORS or len(self.flow) < 2:
+            return d
+        rows = self.flow if len(self.flow) <= FLOW else [self.flow[0], ("...", ""), *self.flow[2 - FLOW :]]
+        width = max(len(title) for title, _ in rows)
+        lines = [f"{title.ljust(width)}  {shape}".rstrip() for title, shape in rows]
+        return replace(d, notes=("\n".join(["the shapes up to here", *lines]), *d.notes))
+
+
+_PLACES = {
+    "state": "states stand in optimizers",
+    "total": "totals stand in metrics",
+}
+
+
+def _told_at(d: Diagnostic, span: Span, text: str) -> Diagnostic:
+    """A failure inside a definition, with the stage that led there."""
+    if in_library(d.primary.span):
+        return seen_from(d, span, text)
+    inside = span.source is d.primary.span.source and span.start <= d.primary.span.start < span.end
+    if inside or any(x.span == span for x in d.secondary):
+        return d
+    return replace(
+        d, secondary=(*d.secondary, Label(span, f"in this stage: {text}" if text else "in this stage"))
+    )
+
+
+def _label(stage: s.Stage, body: _Body) -> str:
+    """A stage's place in parameter paths: its label, or its number."""
+    if stage.label is None:
+        return str(body.position)
+    name, span = stage.label.id, stage.label.span
+    if name in body.labels:
+        fail("E0203", f"two stages are labelled `{name}`", span, "again here",
+             secondary=(Label(body.labels[name], "first here"),))  # fmt: skip
+    body.labels[name] = span
+    return name
+
+
+def _elements(shape: Shape) -> int:
+    total = 1
+    for extent in shape:
+        total *= extent if isinstance(extent, int) else 1
+    return total
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _shown(x: Maybe) -> str:
+    return "?" if isinstance(x, Unknown) else show_shape(x.shape)
+
+
+def _title(stage: s.Stage) -> str:
+    text = stage.span.text.split("\n")[0].strip()
+    if text.endswith("{"):
+        text += " ... }"
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
