@@ -118,4 +118,5 @@ def _layout(entry: Entry, unit: Unit) -> UnitLayout:
     return UnitLayout(
         entry.name, tuple(table), {n: slots[b] for n, b in unit.inputs.items()},
         {n: slots[b] for n, b in unit.outputs.items()}, unit.memory.fixed_bytes, unit.memory.row_bytes,
+        entry.work,
     )  # fmt: skip

@@ -29,7 +29,10 @@ class TensorLayout:
 
 @dataclass(frozen=True, slots=True)
 class UnitLayout:
-    """An entry point: its table of buffers in order, which of them are its inputs and outputs, its work memory."""
+    """An entry point: its table of buffers in order, which of them are its inputs and outputs, its work memory.
+
+    work: scalar operations of its largest kernel that can be divided, as a fixed number and one for each row.
+    """
 
     symbol: str
     table: tuple[TensorLayout, ...]
@@ -37,6 +40,7 @@ class UnitLayout:
     outputs: Mapping[str, int]
     fixed_bytes: int
     row_bytes: int
+    work: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,19 @@ CONTROL = (
     "rows", "batch", "epoch", "end_epoch", "row", "step", "end_step", "stop", "status", "seed", "loss_sum", "shuffle",
     "validation_rows", "chunk", "best", "best_epoch", "patience", "history", "permutation", "model", "best_model",
     "model_bytes", "epochs", "steps_per_epoch", "scalars", "step_table", "evaluate_table", "last_loss", "total_steps",
+    "pool",
 )  # fmt: skip
 """Slots of the control block, eight bytes each. ``loss_sum``, ``best`` and ``last_loss`` are doubles, the rest integers
 and addresses. ``epoch``, ``row``, ``step`` and ``loss_sum`` are the cursor: a run goes on from wherever they stand.
 """
 
 SLOT: Mapping[str, int] = {name: i for i, name in enumerate(CONTROL)}
+POOL: Mapping[str, int] = {
+    "generation": 0, "pending": 8, "function": 16, "table": 17, "rows": 18, "step": 19, "seed": 20, "unit": 21,
+    "extent": 22, "count": 23, "threads": 24, "quit": 25,
+}  # fmt: skip
+"""Slots of eight bytes in the block that threads share: two cache lines for the counters, then the job."""
+POOL_SLOTS = 32
 SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "seed")
 RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)
 """Values of ``status``: EXHAUSTED means that patience ran out."""

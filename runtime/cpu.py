@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import CONTROL, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
+from .artifact import CONTROL, POOL, POOL_SLOTS, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
 
 Array = NDArray[Any]
 
@@ -62,7 +62,10 @@ class Library:
         return int(self._engine.get_function_address(symbol))
 
 
-_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_ENTRY = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+)
+_WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _TRAIN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -100,7 +103,7 @@ class Unit:
                 frame.table[slot] = array.ctypes.data
         frame.scalars[:] = 0
         frame.scalars[0], frame.scalars[-1] = step, seed
-        self._entry(frame.table.ctypes.data, rows, step, seed)
+        self._entry(frame.table.ctypes.data, rows, step, seed, None)
         results = {
             n: np.array(frame.output(n, rows), order="C") for n in self.layout.outputs if self._is_work(n)
         }
@@ -148,12 +151,20 @@ class Frame:
 class Run:
     """A training run: the control block, its arrays, and the native call."""
 
-    def __init__(self, library: Library, symbol: str, frames: list[Frame], keep: list[Array]) -> None:
+    def __init__(
+        self, library: Library, symbol: str, frames: list[Frame], keep: list[Array], threads: int = 1
+    ) -> None:
         self._entry = _TRAIN(library.address(symbol))
+        self.threads = threads
+        self._pool = aligned(8 * POOL_SLOTS).view(np.int64)
+        self._worker = _WORKER(library.address("worker"))
         self._library = library
         self._keep = (frames, keep)
         self.control = np.zeros(len(CONTROL) + 3 * 8, np.int64)
         self.doubles = self.control.view(np.float64)
+        self._pool[POOL["threads"]] = threads
+        if threads > 1:
+            self.set("pool", self._pool.ctypes.data)
 
     def get(self, name: str) -> int:
         return int(self.control[SLOT[name]])
@@ -170,7 +181,7 @@ class Run:
     def execute(self, poll: Callable[[], None] | None = None, interval: float = 0.05) -> None:
         """Runs until the end, the stop flag, or divergence. ``poll`` is called now and then on this thread; what it
         raises (KeyboardInterrupt too) stops the run after its current step and is raised again."""
-        worker = threading.Thread(target=self._entry, args=(self.control.ctypes.data,), daemon=True)
+        worker = threading.Thread(target=self._train, daemon=True)
         worker.start()
         try:
             while worker.is_alive():
@@ -181,3 +192,22 @@ class Run:
             self.set("stop", 1)
             worker.join()
             raise
+
+    def _train(self) -> None:
+        """The run on this thread, with the others ready to take their shares."""
+        pool = self._pool
+        pool[POOL["quit"]] = 0
+        first = int(pool[POOL["generation"]])
+        helpers = [
+            threading.Thread(target=self._worker, args=(pool.ctypes.data, i, first), daemon=True)
+            for i in range(1, self.threads)
+        ]
+        for helper in helpers:
+            helper.start()
+        try:
+            self._entry(self.control.ctypes.data)
+        finally:
+            pool[POOL["quit"]] = 1
+            pool[POOL["generation"]] += 1
+            for helper in helpers:
+                helper.join()

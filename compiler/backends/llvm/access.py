@@ -40,6 +40,8 @@ class AccessWriter:
         self.depth: dict[Axis, int] = {}
         self.lane_axis: Axis | None = None
         self.buffers: dict[Buffer, str] = {}
+        self.row_mask = ""
+        """Inside a sum over rows in the lanes: which lanes hold a row. What is loaded for the others is zero."""
 
     # Writer
 
@@ -211,7 +213,7 @@ class AccessWriter:
         """Which lanes lie inside the lanes axis; None when all do."""
         axis = self.lane_axis
         if axis is None or not isinstance(axis.extent, int):
-            return None
+            return self.row_mask or None
         base, offset = self._axis_value(axis, point)
         if not base.isdigit():
             return None

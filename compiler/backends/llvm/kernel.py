@@ -44,6 +44,8 @@ class KernelWriter(AccessWriter):
         self.kernel: Kernel = scheduled.kernel
         self.kernel_lanes: Axis | None = None
         self.tile_points: dict[Axis, int] = {}
+        self.share = 0
+        """How many neighbours of the outermost axis cannot be divided between threads; 0 when nothing can."""
         self.outermost = _outermost(self.kernel)
 
     # the function
@@ -53,7 +55,9 @@ class KernelWriter(AccessWriter):
         self._loops(list(self.kernel.axes), ())
         scope = self.scopes[0]
         parameters = [f"ptr {name}" for name in self.buffers.values()]
-        head = f"define internal void {symbol}({', '.join([*parameters, 'i64 %rows', 'i64 %step', 'i64 %seed'])}) {{"
+        numbers = ("rows", "step", "seed", *(("begin", "end") if self.share else ()))
+        parameters += [f"i64 %{name}" for name in numbers]
+        head = f"define internal void {symbol}({', '.join(parameters)}) {{"
         return "\n".join([head, "entry:", *scope.lines, "  ret void", "}"]), tuple(self.buffers)
 
     def _loops(self, axes: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
@@ -68,19 +72,27 @@ class KernelWriter(AccessWriter):
         if points == axis.extent:
             self._whole(axis, points, rest, tile)
             return
+        start, extent = self._bounds(axis, points)
         if points == 1:
-            self._loop(axis, "0", self._extent(axis), 1, lambda: self._loops(rest, tile))
+            self._loop(axis, start, extent, 1, lambda: self._loops(rest, tile))
             return
-        extent = self._extent(axis)
         if isinstance(axis.extent, int) and axis.extent % points == 0:
-            self._loop(axis, "0", extent, points, lambda: self._loops(rest, (*tile, (axis, points))))
+            self._loop(axis, start, extent, points, lambda: self._loops(rest, (*tile, (axis, points))))
             return
-        whole = self.emit(f"udiv i64 {extent}, {points}")
-        end = self.emit(f"mul i64 {whole}, {points}")
+        count = self.emit(f"sub i64 {extent}, {start}")
+        whole = self.emit(f"udiv i64 {count}, {points}")
+        end = self.emit(f"add i64 {start}, {self.emit(f'mul i64 {whole}, {points}')}")
         self._loop(
-            axis, "0", end, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True
+            axis, start, end, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True
         )
         self._loop(axis, end, extent, 1, lambda: self._loops(rest, tile), maybe_empty=True)
+
+    def _bounds(self, axis: Axis, step: int) -> tuple[str, str]:
+        """Where a loop over an axis begins and ends: the outermost runs over this thread's share of whole steps."""
+        if axis != self.kernel.axes[0] or (isinstance(axis.extent, int) and axis.extent <= step):
+            return "0", self._extent(axis)
+        self.share = step
+        return "%begin", "%end"
 
     def _whole(self, axis: Axis, points: int, rest: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
         """An axis that lies in the tile from end to end needs no loop."""
@@ -92,7 +104,8 @@ class KernelWriter(AccessWriter):
         width = self.plan.width
         self.lane_axis = self.kernel_lanes = axis
         if axis.extent is ROWS:
-            self._loop(axis, "0", "%rows", width, lambda: self._loops(rest, (*tile, (axis, 1))))
+            start, end = self._bounds(axis, width)
+            self._loop(axis, start, end, width, lambda: self._loops(rest, (*tile, (axis, 1))))
             self.lane_axis = self.kernel_lanes = None
             return
         assert isinstance(axis.extent, int)
@@ -260,6 +273,14 @@ class KernelWriter(AccessWriter):
         for part, value in zip(parts, results, strict=True):
             self.scopes[level].memo[(part.e, _at(part.e, part.point))] = value
         return self.scopes[level].memo[(e, _at(e, point))]
+
+    def full_points(self, e: Reduction) -> int:
+        """The points of a whole tile where a reduction differs."""
+        unrolled = dict(self.plan.unroll)
+        count = 1
+        for axis in e.free:
+            count *= self.plan.vectors if axis == self.kernel_lanes else unrolled.get(axis.name, 1)
+        return count
 
     def _sharing(self, e: Reduction, point: Point) -> list[Point]:
         """The points of the tile where a reduction differs, with those of the loops around it that are unrolled."""

@@ -7,21 +7,24 @@ table holds the addresses of the unit's buffers in the order of ``Entry.buffers`
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...graph import DType
-from ...loops.ir import Buffer
+from ...graph import ROWS, DType
+from ...loops.ir import Axis, Buffer
 from ...loops.unit import Unit
-from . import mathematics
+from ...loops.work import Amount, work
+from . import mathematics, threads
 from .scalars import type_text
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """``buffers``: whose addresses the caller puts into the table, in order."""
+    """``buffers``: whose addresses the caller puts into the table, in order. ``work``: of its largest kernel."""
 
     name: str
     buffers: tuple[Buffer, ...]
+    work: Amount
 
 
 class Module:
@@ -72,13 +75,21 @@ class Module:
 
         table: dict[Buffer, int] = {}
         calls: list[str] = []
-        for scheduled in unit.kernels:
-            text, buffers = KernelWriter(self, scheduled).write("@KERNEL")
+        largest = (0, 0)
+        for i, scheduled in enumerate(unit.kernels):
+            writer = KernelWriter(self, scheduled)
+            text, buffers = writer.write("@KERNEL")
             name = self.kernels.setdefault(text, f"@k{len(self.kernels)}")
             arguments = [f"ptr %p{table.setdefault(b, len(table))}" for b in buffers]
-            calls.append(
-                f"  call void {name}({', '.join([*arguments, 'i64 %rows', 'i64 %step', 'i64 %seed'])})"
-            )
+            arguments += ["i64 %rows", "i64 %step", "i64 %seed"]
+            if not writer.share:
+                calls.append(f"  call void {name}({', '.join(arguments)})")
+                continue
+            amount = work(scheduled.kernel)
+            largest = (max(largest[0], amount[0]), max(largest[1], amount[1]))
+            self._trampoline(f"@{symbol}.{i}", name, [table[b] for b in buffers])
+            axis = scheduled.kernel.axes[0]
+            calls.append(self._launch(f"@{symbol}.{i}", i, axis, writer.share, amount))
         for buffer in (*unit.inputs.values(), *unit.outputs.values()):
             table.setdefault(buffer, len(table))
         loads = []
@@ -89,13 +100,39 @@ class Module:
             cut = next((i + 1 for i, s in enumerate(unit.kernels) if s.kernel.stores[0].buffer == split), 0)
             parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:], symbol: calls}
         for name, part in parts.items():
-            head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed) {{"
+            head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed, ptr %pool) {{"
             self.entries.append("\n".join([head, *loads, *part, "  ret void", "}"]))
-        return Entry(symbol, tuple(table))
+        return Entry(symbol, tuple(table), largest)
+
+    def _trampoline(self, name: str, kernel: str, slots: Sequence[int]) -> None:
+        """A kernel under the signature that all jobs have."""
+        lines = [
+            f"define internal void {name}(ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %begin, i64 %end) {{"
+        ]
+        for i, slot in enumerate(slots):
+            lines += [
+                f"  %s{i} = getelementptr ptr, ptr %table, i64 {slot}",
+                f"  %p{i} = load ptr, ptr %s{i}",
+            ]
+        arguments = [f"ptr %p{i}" for i in range(len(slots))]
+        arguments += [f"i64 %{x}" for x in ("rows", "step", "seed", "begin", "end")]
+        lines += [f"  call void {kernel}({', '.join(arguments)})", "  ret void", "}"]
+        self.entries.append("\n".join(lines))
+
+    def _launch(self, name: str, i: int, axis: Axis, share: int, amount: Amount) -> str:
+        extent = "%rows" if axis.extent is ROWS else str(axis.extent)
+        numbers = f"i64 %rows, i64 %step, i64 %seed, i64 {share}, i64 {extent}, i64 %w{i}"
+        return "\n".join(
+            [
+                f"  %m{i} = mul i64 %rows, {amount[1]}",
+                f"  %w{i} = add i64 %m{i}, {amount[0]}",
+                f"  call void @launch(ptr %pool, ptr {name}, ptr %table, {numbers})",
+            ]
+        )
 
     def text(self) -> str:
         kernels = [text.replace("@KERNEL", name) for text, name in self.kernels.items()]
-        body = "\n\n".join([*self.functions.values(), *kernels, *self.entries])
+        body = "\n\n".join([*threads.functions(), *self.functions.values(), *kernels, *self.entries])
         return _declarations(body) + "\n\n" + body + "\n"
 
 
@@ -107,7 +144,7 @@ def _declarations(body: str) -> str:
     defined = set(re.findall(r"^define [^@\n]*(@[\w.]+)\(", body, re.MULTILINE))
     found: dict[str, str] = {}
     for result, symbol, arguments in _CALL.findall(body):
-        if symbol not in defined and symbol not in found:
+        if symbol not in defined and symbol not in found and f"declare i32 {symbol}(" not in body:
             found[symbol] = f"declare {result} {symbol}({', '.join(_types(arguments))})"
     return "\n".join(found.values())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
-from ...loops.ir import Affine, Apply, Axis, Combine, Reduction, Scalar
+from ...loops.ir import Affine, Apply, Axis, Combine, Load, Reduction, Scalar
 from .positions import earlier, larger
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, mangled, type_text
@@ -65,6 +65,8 @@ class _Loops:
         lanes = (a for a in self.axes if a.name in w.plan.lanes and a != w.lane_axis)
         self.own = self.axes[-1] if tile else next(lanes, None)
         self.lanes = [self._lanes_of(p.e) for p in parts]
+        self.full = sum(w.full_points(e) for e in dict.fromkeys(p.e for p in parts))
+        """The accumulators of a whole tile: what is left over after the last tile adds up in the same order."""
         self.extra: Point = ()
         self.active = 0
         """How many lanes of a vector count, where not all do."""
@@ -111,8 +113,9 @@ class _Loops:
         """The accumulator with the body's value at a point."""
         w, e, lanes = self.w, self.parts[i].e, self.lanes[i]
         dtype, t = e.body.dtype, self._types(i)[0]
-        masked = bool(self.mask) or 0 < self.active < lanes
         is_product = isinstance(e.body, Apply) and e.body.op is Scalar.mul and dtype.is_float
+        zero = is_product and all(isinstance(x, Load) for x in e.body.arguments)  # type: ignore[union-attr]
+        masked = (bool(self.mask) and not zero) or 0 < self.active < lanes
         if e.combine is Combine.sum and is_product and not masked:
             assert isinstance(e.body, Apply)
             a, b = (w._spread(x, w._value(x, point), lanes, point) for x in e.body.arguments)
@@ -212,13 +215,13 @@ class _Loops:
     def _partials(self) -> int:
         if any(p.e.combine is Combine.argmax for p in self.parts):
             return 1
-        return max(1, min(4, ACCUMULATORS // len(self.parts)))
+        return max(1, min(4, ACCUMULATORS // self.full))
 
     def _lane_axis(self, axis: Axis, state: list[State]) -> list[State]:
         assert isinstance(axis.extent, int)
         lanes = self.lanes[0]
         vectors, left = divmod(axis.extent, lanes)
-        if (vectors + 1) * len(self.parts) <= STRAIGHT:
+        if (vectors + 1) * self.full <= STRAIGHT:
             return self._straight_lanes(axis, state)
         partials = min(self._partials(), vectors)
         whole = vectors - vectors % partials if partials else 0
@@ -233,17 +236,18 @@ class _Loops:
         return state
 
     def _row_lanes(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
-        """Rows in the lanes: whole vectors of them, then the last ones under a mask."""
+        """Rows in the lanes, those behind the last one masked."""
         w, lanes = self.w, self.lanes[0]
-        whole = w.emit(f"and i64 %rows, {-lanes}")
-        left = w._splat(Operand(w.emit(f"sub i64 %rows, {whole}"), DType.int64), lanes).text
-        t, steps = type_text(DType.int64, lanes), ", ".join(f"i64 {k}" for k in range(lanes))
-        mask = w.emit(f"icmp slt {t} <{steps}>, {left}")
-        state = self._loop(axis, "0", whole, lanes, state, rest, maybe_empty=True)
-        self.mask = mask
-        state = self._loop(axis, whole, "%rows", lanes, state, rest, maybe_empty=True)
-        self.mask = ""
+        state = self._loop(axis, "0", "%rows", lanes, state, rest)
+        self.mask = w.row_mask = ""
         return state
+
+    def _mask_rows(self, axis: Axis) -> None:
+        """Which lanes hold a row, for the vector of rows that this turn of the loop is at."""
+        w, lanes = self.w, self.lanes[0]
+        left = w._splat(Operand(w.emit(f"sub i64 %rows, {w.values[axis]}"), DType.int64), lanes).text
+        t, steps = type_text(DType.int64, lanes), ", ".join(f"i64 {k}" for k in range(lanes))
+        self.mask = w.row_mask = w.emit(f"icmp slt {t} <{steps}>, {left}")
 
     def _straight_lanes(self, axis: Axis, state: list[State]) -> list[State]:
         """The vectors of a short lanes axis, the last one perhaps in part."""
@@ -353,6 +357,8 @@ class _Loops:
         return result
 
     def _body(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
+        if axis == self.own and axis.extent is ROWS:
+            self._mask_rows(axis)
         if not self.spread:
             return self._nest(rest, state)
         assert not rest
