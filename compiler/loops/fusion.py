@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..graph import ROWS
 from .ir import Buffer, Expr, Kernel, Load, Reduction, Store
 from .rewrite import reads, replace_loads, walk, with_stores
 
@@ -86,7 +87,16 @@ def _fits(group: _Group, new: _Group, overwritten: set[Buffer]) -> bool:
     follows = any(x in new.reads for x in group.writes)
     if group.reductions and new.reductions and not follows:
         return _alike(a, b)
+    if group.reductions and not new.reductions and _sums_images(a):
+        return False  # sums over rows in the lanes end in single numbers: what follows has vectors of its own
     return follows or any(same and new.reads.get(x) for x, same in group.reads.items()) or not a.axes
+
+
+def _sums_images(kernel: Kernel) -> bool:
+    """Whether a kernel adds up buffers that keep rows side by side, over those rows."""
+    return any(r.axes[0].extent is ROWS for r in _outermost(kernel)) and any(
+        b.block > 1 for b in reads(kernel)
+    )
 
 
 def _alike(a: Kernel, b: Kernel) -> bool:

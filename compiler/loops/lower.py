@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..graph import ROWS, Graph, Value, users
+from .collapse import collapse
 from .fusion import fuse
 from .ir import (
     Affine,
@@ -149,6 +150,8 @@ class _Lowering:
             kernels = fuse(kernels, self.renewed, kept, first)
         kernels = in_place(kernels, self.renewed)
         memory = plan_memory(kernels, self.outputs)
+        if self.fused:
+            kernels = [collapse(k) for k in kernels]
         scheduled = tuple(Scheduled(k, schedule(k, self.vector_bytes)) for k in kernels)
         return Unit(self.graph.name, scheduled, self.inputs, self.outputs, memory)
 

@@ -98,7 +98,7 @@ class Module:
         parts = {symbol: calls}
         if split is not None:
             cut = next((i + 1 for i, s in enumerate(unit.kernels) if s.kernel.stores[0].buffer == split), 0)
-            parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:], symbol: calls}
+            parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:]}
         for name, part in parts.items():
             head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed, ptr %pool) {{"
             self.entries.append("\n".join([head, *loads, *part, "  ret void", "}"]))
