@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from .compiler import units
 from .compiler.pipeline import build
-from .runtime.artifact import DIVERGED, EXHAUSTED, RUNNING, SLOT, STOPPED
+from .runtime.artifact import DIVERGED, EXHAUSTED, GRAIN, RUNNING, SLOT, STOPPED
+from .runtime.cores import physical_cores
 from .runtime.cpu import Frame, Library, Run, aligned
 
 if TYPE_CHECKING:
@@ -64,14 +65,18 @@ def fit(
     validation: tuple[Any, ...] | None = None,
     shuffle: bool | None = None,
     seed: int | None = None,
+    threads: int | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> History:
     """Trains in place. arrays: inputs and target; none to use the file's data block. batch: rows or "full".
 
+    threads: at most so many; by default one for each processor core, where the network is large enough to gain by it.
+    Results do not depend on it.
+
     Raises Diverged when the loss is not finite (the parameters are those before that step), ValueError for arrays
     that do not fit. KeyboardInterrupt stops after the current step and is raised again.
     """
-    return Trainer(model, arrays, validation, epochs, batch, shuffle, seed).run(on_epoch)
+    return Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads).run(on_epoch)
 
 
 class Trainer:
@@ -79,7 +84,7 @@ class Trainer:
 
     def __init__(
         self, model: Model, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None, epochs: int | None,
-        batch: int | str | None, shuffle: bool | None, seed: int | None,
+        batch: int | str | None, shuffle: bool | None, seed: int | None, threads: int | None = None,
     ) -> None:  # fmt: skip
         from .model import target_of
 
@@ -106,6 +111,7 @@ class Trainer:
         wanted = plan.shuffle if shuffle is None else shuffle
         self.shuffle = wanted and self.batch < self.rows
         self.seed = model.seed if seed is None else seed
+        self.most_threads = physical_cores() if threads is None else threads
         self._compile()
 
     def _compile(self) -> None:
@@ -125,7 +131,9 @@ class Trainer:
         self.best = aligned(len(model.memory.block))
         order = np.zeros(self.rows, np.int64)
         keep = [self.history, self.best, order, *self.data.values(), *self.held.values()]
-        run = self.native = Run(library, "train", list(frames.values()), keep)
+        fixed, per_row = layouts["step"].work
+        self.threads = max(1, min(self.most_threads, (fixed + per_row * self.batch) // GRAIN))
+        run = self.native = Run(library, "train", list(frames.values()), keep, self.threads)
         step = frames["step"]
         settings = {
             "rows": self.rows, "batch": self.batch, "end_epoch": self.epochs, "end_step": self.steps, "seed": self.seed,

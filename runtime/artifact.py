@@ -70,6 +70,8 @@ POOL: Mapping[str, int] = {
 }  # fmt: skip
 """Slots of eight bytes in the block that threads share: two cache lines for the counters, then the job."""
 POOL_SLOTS = 32
+GRAIN = 65536
+"""Scalar operations of one kernel that are worth a thread."""
 SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "seed")
 RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)
 """Values of ``status``: EXHAUSTED means that patience ran out."""

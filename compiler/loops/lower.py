@@ -209,7 +209,9 @@ class _Lowering:
         images = len(value.shape) >= 3 and value.shape[0] is ROWS
         if not images or not any(v.op.name in ("window", "fold") for v in self.live):
             return 1
-        return self.vector_bytes // max(v.dtype.itemsize for v in self.live if v.dtype.is_float)
+        kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
+        kind = value.dtype if value.dtype.is_float else min(kinds, key=lambda k: k.itemsize, default=None)
+        return 1 if kind is None else self.vector_bytes // kind.itemsize
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
         """The order of the parameters of that shape: gradients lie as what they update."""

@@ -35,19 +35,24 @@ def larger(w: KernelWriter, dtype: DType, lanes: int, old: Pair, new: Pair) -> P
     )
 
 
-def earlier(w: KernelWriter, dtype: DType, a: Pair, b: Pair) -> Pair:
-    """Of two lanes' pairs the larger, of equals the earlier; a lane that saw nothing has position -1."""
-    t, it = type_text(dtype, 1), "i64"
-    c = larger(w, dtype, 1, a, b)
-    equal = w.emit(f"{'fcmp ueq' if dtype.is_float else 'icmp eq'} {t} {a[0]}, {b[0]}")
-    seen = w.emit(f"icmp sge i64 {b[1]}, 0")
-    before = w.emit(f"icmp slt i64 {b[1]}, {a[1]}")
-    both = w.emit(f"and i1 {equal}, {before}")
-    use_b = w.emit(f"and i1 {both}, {seen}")
-    empty = w.emit(f"icmp slt i64 {b[1]}, 0")
-    value = w.emit(f"select i1 {use_b}, {t} {b[0]}, {t} {c[0]}")
-    at = w.emit(f"select i1 {use_b}, {it} {b[1]}, {it} {c[1]}")
+def earlier(w: KernelWriter, dtype: DType, lanes: int, a: Pair, b: Pair) -> Pair:
+    """In each lane the larger of two pairs, of equals the earlier; position -1 means that nothing was seen."""
+    t, it, bits = (type_text(x, lanes) for x in (dtype, DType.int64, DType.bool))
+    zero = w.literal(0, DType.int64, lanes)
+    best = larger(w, dtype, lanes, a, b)
+    if dtype.is_float:
+        equal = w.emit(f"fcmp oeq {t} {a[0]}, {b[0]}")
+        nans = [w.emit(f"fcmp uno {t} {x}, {x}") for x in (a[0], b[0])]
+        equal = w.emit(f"or {bits} {equal}, {w.emit(f'and {bits} {nans[0]}, {nans[1]}')}")
+    else:
+        equal = w.emit(f"icmp eq {t} {a[0]}, {b[0]}")
+    before = w.emit(f"icmp slt {it} {b[1]}, {a[1]}")
+    seen = w.emit(f"icmp sge {it} {b[1]}, {zero}")
+    use_b = w.emit(f"and {bits} {equal}, {w.emit(f'and {bits} {before}, {seen}')}")
+    unseen = w.emit(f"icmp slt {it} {b[1]}, {zero}")
+    value = w.emit(f"select {bits} {use_b}, {t} {b[0]}, {t} {best[0]}")
+    at = w.emit(f"select {bits} {use_b}, {it} {b[1]}, {it} {best[1]}")
     return (
-        w.emit(f"select i1 {empty}, {t} {a[0]}, {t} {value}"),
-        w.emit(f"select i1 {empty}, {it} {a[1]}, {it} {at}"),
+        w.emit(f"select {bits} {unseen}, {t} {a[0]}, {t} {value}"),
+        w.emit(f"select {bits} {unseen}, {it} {a[1]}, {it} {at}"),
     )

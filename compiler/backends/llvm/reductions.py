@@ -154,29 +154,32 @@ class _Loops:
 
     def across(self, i: int, state: State) -> State:
         """The lanes of an accumulator together: halves are combined until one is left."""
-        w, e, lanes = self.w, self.parts[i].e, self.lanes[i]
-        types = self._types(i)
-        if e.combine is Combine.argmax:
-            pairs = [
-                tuple(w.emit(f"extractelement {t} {s}, i32 {k}") for s, t in zip(state, types, strict=True))
-                for k in range(lanes)
-            ]
-            best = pairs[0]
-            for pair in pairs[1:]:
-                best = earlier(w, e.body.dtype, best, pair)
-            return best
-        text, count = state[0], lanes
+        w, e, count = self.w, self.parts[i].e, self.lanes[i]
         while count > 1:
-            half, kind = count // 2, type_text(e.body.dtype, count)
-            parts = []
-            for first in (0, half):
-                order = ", ".join(f"i32 {first + k}" for k in range(half))
-                parts.append(w.emit(f"shufflevector {kind} {text}, {kind} poison, <{half} x i32> <{order}>"))
-            if half == 1:
-                one = type_text(e.body.dtype, 1)
-                parts = [w.emit(f"extractelement <1 x {one}> {p}, i32 0") for p in parts]
-            text, count = self._together(i, parts[0], parts[1], half), half
-        return (text,)
+            count //= 2
+            low, high = self._halves(i, state, count)
+            if e.combine is Combine.argmax:
+                state = earlier(w, e.body.dtype, count, low, high)
+            else:
+                state = (self._together(i, low[0], high[0], count),)
+        return state
+
+    def _halves(self, i: int, state: State, half: int) -> tuple[State, State]:
+        """The lower and the upper half of an accumulator's lanes."""
+        w = self.w
+        kinds = [self.parts[i].e.body.dtype, DType.int64][: len(state)]
+        found = []
+        for first in (0, half):
+            order = ", ".join(f"i32 {first + k}" for k in range(half))
+            part = []
+            for text, kind in zip(state, kinds, strict=True):
+                t = type_text(kind, 2 * half)
+                if half == 1:
+                    part.append(w.emit(f"extractelement {t} {text}, i32 {first}"))
+                else:
+                    part.append(w.emit(f"shufflevector {t} {text}, {t} poison, <{half} x i32> <{order}>"))
+            found.append(tuple(part))
+        return found[0], found[1]
 
     # loops
 

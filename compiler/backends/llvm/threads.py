@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import sys
 
-from ....runtime.artifact import POOL
+from ....runtime.artifact import GRAIN, POOL
 
-GRAIN = 65536
-"""Scalar operations that are worth a thread."""
 SPINS = 200
 
 SIGNATURE = "ptr, i64, i64, i64, i64, i64"
