@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .diagnostics import Diagnostic, Label
 from .source import Source, Span
 
-_NETLISTS = ("(export (version", "(kicad_", ".title", ".subckt", "*pads", "$packages", "(netlist", "* spice")
+_NETLISTS = ("(export (version", "(kicad_", ".title", ".subckt", "*pads", "$packages", "(netlist", "*")
+_SPICE = re.compile(r"^\.(?:title|subckt|model|include|tran|ac|dc|op|ends?)\b", re.I | re.M)
 
 
 def read_source(path: str | Path) -> Source | Diagnostic:
@@ -35,10 +37,10 @@ def read_source(path: str | Path) -> Source | Diagnostic:
         return failure("E0003", f"{name} is not text: byte {error.start} is not UTF-8")
     if "\0" in text:
         return failure("E0003", f"{name} is a binary file, not text")
-    if text.lstrip().lower().startswith(_NETLISTS):
+    if text.lstrip().lower().startswith(_NETLISTS) or _SPICE.search(text):
         return failure(
             "E0004",
             f"{name} is an electronic netlist, not a neural network",
-            "netc reads networks written in its own language",
+            "circuits and neural networks share the ending .net; `netc new` writes a starter of the latter",
         )
     return Source(name, text.replace("\r\n", "\n"))

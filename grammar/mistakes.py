@@ -58,6 +58,8 @@ def diagnose(source: Source, error: UnexpectedInput, offset: int) -> Diagnostic:
         return _end(source, opened, _expected(error))
     if (line := _item_line(source.text, offset)) is not None and (left := _open_brackets(source.text[:line])):
         return _unclosed(source, left[-1], "another item begins before it is closed")
+    if _head_of_item(source.text, offset):
+        return _unfinished(source, offset)
     word = str(error.token).rstrip()
     if word in _PAIRS and (not opened or source.text[opened[-1]] != _PAIRS[word]):
         return _wrong_close(source, word, offset, opened)
@@ -68,6 +70,8 @@ def diagnose(source: Source, error: UnexpectedInput, offset: int) -> Diagnostic:
     shown = "the end of the line" if error.token.type == "_SEP" else f"`{word}`"
     if error.token.type == "_SEP":
         word = "\n"
+    elif opened and source.text[opened[-1]] in "([" and "\n" in source.text[opened[-1] : offset]:
+        return _still_open(source, shown, offset, len(word), opened[-1])
     return _at(source, "E0101", f"{shown} cannot stand here", offset, len(word), "unexpected",
                _advice(source, word, offset, expected))  # fmt: skip
 
@@ -126,7 +130,7 @@ def _character(source: Source, offset: int) -> Diagnostic:
 
 def _end(source: Source, opened: list[int], expected: set[str]) -> Diagnostic:
     if opened:
-        return _unclosed(source, opened[-1], "the file ends before it is closed")
+        return _unclosed(source, _astray(source.text, opened), "the file ends before it is closed")
     names = sorted({_WORDS[t] for t in expected if t in _WORDS})
     advice = f"expected {' or '.join(names)}" if 0 < len(names) <= 4 else ""
     last = max(len(source.text.rstrip()) - 1, 0)
@@ -135,9 +139,60 @@ def _end(source: Source, opened: list[int], expected: set[str]) -> Diagnostic:
     )
 
 
+def _head_of_item(text: str, offset: int) -> bool:
+    """Whether an error stands on the first words of an item because the item before is not finished."""
+    line = text.rfind("\n", 0, offset) + 1
+    return (
+        line in item_starts(text)
+        and line > 0
+        and len(text[line:offset].split()) <= 1
+        and bool(text[:line].strip())
+    )
+
+
+def _unfinished(source: Source, offset: int) -> Diagnostic:
+    line = source.text.rfind("\n", 0, offset) + 1
+    before = "\n".join(row.split("#")[0] for row in source.text[:line].split("\n"))
+    last = re.search(r"\S+\s*$", before)
+    if last is None or last.group().strip() in ("}", ")", "]"):
+        return _at(source, "E0101", "this item cannot be read", offset, 1, "unexpected")
+    at = source.text.rfind(last.group().strip(), 0, line)
+    return _at(source, "E0101", "this line is not finished", at, len(last.group().strip()),
+               "something must follow before the next item")  # fmt: skip
+
+
+def _still_open(source: Source, shown: str, offset: int, length: int, opened: int) -> Diagnostic:
+    """A word that does not go on with what stands in a bracket of an earlier line."""
+    sign = source.text[opened]
+    closing = next(c for c, o in _PAIRS.items() if o == sign)
+    end = min(offset + max(length, 1), len(source.text))
+    return Diagnostic(
+        "E0101", f"{shown} cannot stand here", Label(Span(source, offset, end), "unexpected"),
+        (Label(Span(source, opened, opened + 1), "this is still open"),),
+        help=f"close it with `{closing}`, or write `,` between the parts",
+    )  # fmt: skip
+
+
 def _unclosed(source: Source, offset: int, why: str) -> Diagnostic:
     sign = source.text[offset]
     return _at(source, "E0102", f"this `{sign}` is not closed", offset, 1, why)
+
+
+def _astray(text: str, opened: list[int]) -> int:
+    """The bracket that lacks its partner, told by indentation: what closes it stands further out than its line."""
+    stack: list[int] = []
+    for match in _LEXEMES.finditer(text):
+        sign, at = match.group(), match.start()
+        if sign in "([{":
+            stack.append(at)
+        elif sign in _PAIRS and stack:
+            line = text.rfind("\n", 0, at) + 1
+            begin = text.rfind("\n", 0, stack[-1]) + 1
+            alone = not text[line:at].strip()
+            if alone and at - line < len(text[begin:]) - len(text[begin:].lstrip(" ")):
+                return stack[-1]
+            stack.pop()
+    return opened[-1]
 
 
 def _wrong_close(source: Source, word: str, offset: int, opened: list[int]) -> Diagnostic:
@@ -179,6 +234,10 @@ def without_item(text: str, offset: int) -> str:
     if (line := _item_line(text, offset)) is not None and (opened := _open_brackets(text[:line])):
         begin = max((i for i in starts if i <= opened[-1]), default=0)
         return text[:begin] + _blank(text[begin:line]) + text[line:]
+    if line is not None and _head_of_item(text, offset) and any(i < line for i in starts):
+        begin = max(i for i in starts if i < line)
+        if text[begin:line].strip():
+            return text[:begin] + _blank(text[begin:line]) + text[line:]
     after = min((i for i in starts if i > offset), default=len(text))
     if not text[begin:after].strip():
         return _blank(text)

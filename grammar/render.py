@@ -57,16 +57,18 @@ def _full(d: Diagnostic, color: bool) -> str:
     width = max(len(str(x.span.line)) for x, _ in labels)
     gutter = " " * width
     lines = [paint(f"{d.severity}[{d.code}]", _RED) + paint(f": {d.message}", _BOLD)]
-    shown = None
+    shown: tuple[object, int] = (None, 0)
     for label, mark in labels:
         if not label.span.source.text:
             if label is d.primary:
                 lines.append(f"{gutter}--> {label.span.source.name}")
             continue
-        if shown is not label.span.source:
+        if shown[0] is not label.span.source:
             lines.append(paint(f"{gutter}--> ", _BLUE) + _place(label.span))
-            shown = label.span.source
-        lines += _excerpt(label, mark, width, lambda text: paint(text, _BLUE), lambda text: paint(text, _RED))
+        rows = _excerpt(label, mark, width, lambda text: paint(text, _BLUE), lambda text: paint(text, _RED))
+        same = shown == (label.span.source, label.span.line)
+        lines += rows[2:] if same else rows
+        shown = (label.span.source, label.span.line)
     lines += [paint(f"{gutter} = ", _BLUE) + f"note: {_indent(n, width)}" for n in d.notes]
     if d.help:
         lines.append(paint(f"{gutter} = ", _BLUE) + f"help: {_indent(d.help, width)}")

@@ -16,7 +16,7 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     plain = _plain(word)
     if (elsewhere := _ELSEWHERE.get(plain)) and known.get(_plain(elsewhere)) == elsewhere != word:
         return elsewhere
-    found = get_close_matches(plain, list(known), n=1, cutoff=0.6)
+    found = get_close_matches(plain, list(known), n=1, cutoff=0.7)
     return known[found[0]] if found and known[found[0]] != word else None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cli.probe import prober
+from .cli.probe import cell_checker, prober
 from .compiler.elaborate import Program, check_fit
 from .compiler.elaborate import check as check_program
 from .compiler.elaborate import load as load_program
@@ -67,12 +67,12 @@ def check(source: str | Path) -> list[Diagnostic]:
     """Everything wrong with a program: a path, or text if it has several lines."""
     text = str(source)
     if isinstance(source, str) and ("\n" in text or "{" in text):
-        return list(check_program(Source("<string>", text), prober(Path.cwd())))
+        return list(check_program(Source("<string>", text), prober(Path.cwd()), cell_checker(Path.cwd())))
     found = read_source(source)
     if isinstance(found, Diagnostic):
         return [found]
     folder = Path(source).resolve().parent
-    return list(check_program(found, prober(folder), folder=folder))
+    return list(check_program(found, prober(folder), cell_checker(folder), folder=folder))
 
 
 def load(path: str | Path) -> Model:

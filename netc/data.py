@@ -83,7 +83,7 @@ def _leaf(leaf: Leaf, folder: Path, dtype: str, classes: dict[str, list[str]]) -
     path = folder / leaf.path
     if leaf.kind != "csv":
         return np.asarray(tables.load_arrays(path, leaf.kind, leaf.span)[leaf.key])
-    names, rows, first = tables.read_csv(path, leaf.span)
+    _, rows, _ = tables.read_csv(path, leaf.span)
     if leaf.categorical:
         texts = [row[leaf.columns[0]] for row in rows]
         found = classes[leaf.name] = tables.classes(texts)
@@ -94,7 +94,5 @@ def _leaf(leaf: Leaf, folder: Path, dtype: str, classes: dict[str, list[str]]) -
     except ValueError:
         array = np.array([[np.nan]])
     if not np.isfinite(array).all():
-        for line, row in enumerate(rows, first):
-            for c in leaf.columns:
-                tables.cell(row[c], path, line, names[c], leaf.span)
+        tables.check_cells(path, leaf.columns, leaf.span)
     return array.astype(dtype)

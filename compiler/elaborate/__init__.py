@@ -1,9 +1,9 @@
 """Elaboration: from the syntax tree to graphs, by evaluating the language while compiling."""
 
 from .data import DataPlan, TableShape
+from .declarations import LayerInfo, TensorSpec
 from .network import InputSpec, Network
 from .program import Program, check, check_fit, library_definition, library_names, load
-from .stages import LayerInfo, TensorSpec
 from .training import Metric, StateSpec, TrainPlan
 
 __all__ = [

@@ -51,6 +51,10 @@ class Leaf:
     span: Span
 
 
+Cells = Callable[[Leaf], None]
+"""Looks at the cells of a leaf; raises CompileError when one is no number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """``scaling`` is none, standardize or minmax."""
@@ -242,6 +246,15 @@ def _setting(name: str, value: Any, span: Span) -> Any:
             )
         return float(value)
     return as_int(value, span)
+
+
+def check_cells(plan: DataPlan, cells: Cells, findings: Findings) -> None:
+    """Looks at the cells of every leaf that an observation is computed from."""
+    needed = {v.attrs["name"] for v in plan.graph.live() if v.op.name == "input"}
+    for leaf in plan.leaves:
+        if leaf.name in needed:
+            with findings.collecting(leaf.span):
+                cells(leaf)
 
 
 def check_rows(plan: DataPlan, names: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Label
@@ -61,7 +61,11 @@ def evaluate(ctx: Context, e: s.Expr) -> Any:
         case s.Binary():
             return _binary(ctx, e)
         case s.If():
-            taken = as_bool(evaluate(ctx, e.condition), e.condition.span)
+            condition = evaluate(ctx, e.condition)
+            if isinstance(condition, Value):
+                fail("E0405", "the condition of `if` is not known when compiling", e.condition.span,
+                     describe(condition), help="`where(condition, a, b)` chooses element by element")  # fmt: skip
+            taken = as_bool(condition, e.condition.span)
             return evaluate(ctx, e.then if taken else e.otherwise)
         case s.Call():
             return call(ctx, e)
@@ -86,7 +90,8 @@ def _name(ctx: Context, e: s.Name) -> Any:
     if e.id in BUILTINS or ctx.definitions.find(e.id) is not None:
         fail("E0201", f"`{e.id}` is a definition, not a value", e.span, "without its arguments",
              help=f"write `{e.id}(...)`")  # fmt: skip
-    known = [*(n for n in ctx.names if n != "select"), *ctx.definitions.constants, *CONSTANTS]
+    bound = ctx.definitions.constants | ctx.names
+    known = [*(n for n, v in bound.items() if n != "select" and v is not UNKNOWN), *CONSTANTS]
     fail("E0201", f"there is no name `{e.id}` here", e.span, "unknown", help=did_you_mean(e.id, known))
 
 
@@ -157,7 +162,7 @@ def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
         with ctx.at(e.span):
             return ops.binary(ctx.graph, _GRAPH[e.op], *unify(ctx, [left, right], e.span))
     if not is_number(left) or not is_number(right) or e.op not in _KNOWN:
-        fail("E0303", f"`{e.op}` does not take {describe(left)} and {describe(right)}", e.span)
+        _not_numbers(e, left, right)
     if e.op == "^" and (abs(right) > 1000 or abs(left) > 1e100):
         fail("E0304", f"{left} ^ {right} is out of range", e.span)
     if e.op == "/" and isinstance(left, int) and isinstance(right, int) and right and left % right == 0:
@@ -173,10 +178,28 @@ def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
     return result
 
 
+def _not_numbers(e: s.Binary, left: Any, right: Any) -> NoReturn:
+    """Says which operand is none, by its name where it has one."""
+    if e.op in _KNOWN:
+        for side, value in ((e.left, left), (e.right, right)):
+            if not is_number(value):
+                subject = f"`{side.id}` is" if isinstance(side, s.Name) else "this is"
+                fail(
+                    "E0303",
+                    f"`{e.op}` needs numbers, but {subject} {describe(value)}",
+                    side.span,
+                    "not a number",
+                )
+    fail("E0303", f"`{e.op}` does not take {describe(left)} and {describe(right)}", e.span)
+
+
 def matmul(ctx: Context, x: Value, y: Value, span: Span) -> Value:
     """torch.matmul: the last dimension of x against the last but one of y, leading dimensions of both as batch."""
     p, q = len(x.shape), len(y.shape)
     both = f"{show_shape(x.shape)} @ {show_shape(y.shape)}"
+    if x.dtype is not y.dtype:
+        fail("E0406", f"a matrix product of {x.dtype.value} and {y.dtype.value}", span, f"{x.type} @ {y.type}",
+             help="`float(...)` makes floating-point numbers of whole ones")  # fmt: skip
     if p == 0 or q == 0:
         fail("E0402", "`@` needs tensors, not single numbers", span, both)
     inner = q - 2 if q > 1 else 0
@@ -306,7 +329,13 @@ def run_body(ctx: Context, definition: s.Definition) -> Any:
 
 
 def check_requirement(ctx: Context, statement: s.Require) -> None:
-    if as_bool(evaluate(ctx, statement.condition), statement.condition.span):
+    holds = evaluate(ctx, statement.condition)
+    if isinstance(holds, Value):
+        names = [n for n in _names(statement.condition) if isinstance(ctx.names.get(n), Value)]
+        what = " and ".join(f"`{n}`" for n in names) or "this condition"
+        fail("E0405", f"{what} must be known when compiling", statement.condition.span,
+             f"{names[0]} is {describe(ctx.names[names[0]])}" if names else describe(holds))  # fmt: skip
+    if as_bool(holds, statement.condition.span):
         return
     facts = ", ".join(f"{name} = {value}" for name, value in _mentioned(ctx, statement.condition).items())
     fail("E0305", str(evaluate(ctx, statement.message)), statement.condition.span, "does not hold",
@@ -325,6 +354,15 @@ def _mentioned(ctx: Context, e: Any) -> dict[str, str]:
     for part in ("operand", "left", "right", "base"):
         if (inner := getattr(e, part, None)) is not None:
             found |= _mentioned(ctx, inner)
+    return found
+
+
+def _names(e: Any) -> list[str]:
+    """The names that an expression mentions, each once."""
+    found = [e.id] if isinstance(e, s.Name) else []
+    for part in ("operand", "left", "right", "base"):
+        if (inner := getattr(e, part, None)) is not None:
+            found += [n for n in _names(inner) if n not in found]
     return found
 
 

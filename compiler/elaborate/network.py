@@ -15,10 +15,11 @@ from ...grammar import syntax as s
 from ...grammar.source import Span
 from .. import ops
 from ..graph import ROWS, DType, Graph, Shape, Value
+from .declarations import LayerInfo, Record, TensorSpec
 from .expressions import evaluate
 from .findings import Findings
 from .patterns import dtype_named
-from .stages import LayerInfo, Record, TensorSpec, Walker
+from .stages import Walker
 from .values import UNKNOWN, Context, Definitions, Unknown, as_int, fail
 
 MAX_EXTENT = 2**31
@@ -85,7 +86,7 @@ def elaborate(
     widths: shapes of one observation, for ``auto``; None when the data have an error of their own.
     """
     graph = Graph("check")
-    specs = _inputs(graph, net, definitions, dtype, widths, findings)
+    specs = declared_inputs(graph, net, definitions, dtype, widths, findings)
     names: dict[str, Any] = {
         n: UNKNOWN if i is None else ops.input(graph, f"input.{n}", i.dtype, (ROWS, *i.shape))
         for n, i in specs.items()
@@ -104,7 +105,7 @@ def elaborate(
     )  # fmt: skip
 
 
-def _inputs(
+def declared_inputs(
     graph: Graph,
     net: s.Net,
     definitions: Definitions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +21,7 @@ from . import data as data_blocks
 from . import training
 from .expressions import evaluate
 from .findings import Enough, Findings
-from .network import InputSpec, Network, elaborate
+from .network import InputSpec, Network, declared_inputs, elaborate
 from .values import UNKNOWN, Context, Definitions, describe, fail
 
 MAX_IMPORTS = 50
@@ -118,7 +118,11 @@ Blocks = tuple[s.Net | None, s.Settings | None, s.Settings | None]
 
 
 def _check_blocks(
-    blocks: Blocks, definitions: Definitions, dtype: DType, probe: data_blocks.Probe
+    blocks: Blocks,
+    definitions: Definitions,
+    dtype: DType,
+    probe: data_blocks.Probe,
+    cells: data_blocks.Cells | None = None,
 ) -> tuple[Diagnostic, ...]:
     net, data_block, train_block = blocks
     wrong, fits = (Findings(), Findings(), Findings()), Findings()
@@ -136,10 +140,15 @@ def _check_blocks(
     if network is not None and train is not None and not wrong[0].found:
         with fits.collecting(train_block.span if train_block else NOWHERE):
             check_fit(network, train, data)
+    if network is None and net is not None and data is not None and not wrong[0].found:
+        specs = declared_inputs(Graph("inputs"), net, definitions, dtype, _widths(data), Findings())
+        _data_types(net, [i for i in specs.values() if i is not None], data, fits)
     merged = Findings()
     for diagnostic in (d for each in (*wrong, fits) for d in each.found):
         merged.add(diagnostic)
     found = merged.found
+    if data is not None and cells is not None:
+        data_blocks.check_cells(data, cells, merged)
     order = {d.primary.span.source.name: i for i, d in reversed(list(enumerate(found)))}
     return tuple(sorted(found, key=lambda d: (order[d.primary.span.source.name], d.primary.span.start)))
 
@@ -154,16 +163,20 @@ def check_fit(network: Network, train: training.TrainPlan, data: data_blocks.Dat
     """The target's type for training; raises CompileError when data, net and loss do not fit together."""
     graph = Graph("fit")
     output = _all(lambda _: network.forward(graph, training=True).output)
-    target = None if data is None else _all(lambda found: _data_types(network, data, found))
+    target = (
+        None if data is None else _all(lambda found: _data_types(network.net, network.inputs, data, found))
+    )
     kind = target or _all(lambda _: train.target_type(output.type))
 
     def run(found: Findings) -> TensorType:
         from_graph = Graph("loss")
         x = ops.input(from_graph, "output", output.dtype, output.shape)
         y = ops.input(from_graph, "target", kind.dtype, kind.shape)
+        loss = None
         with found.collecting(train.loss_call.span, lambda d: _with_sources(d, network, data)):
             loss = train.loss(from_graph, x, y)
-            if loss.shape and train.optimizer_call is not None:
+        with found.collecting(train.loss_call.span):
+            if loss is not None and loss.shape and train.optimizer_call is not None:
                 fail("E0404", f"the loss is not a single number but {loss.type}", train.loss_call.span,
                      show_shape(loss.shape),
                      help='choose `reduction = "mean"` or `reduction = "sum"` for training')  # fmt: skip
@@ -192,29 +205,34 @@ def _with_sources(d: Diagnostic, network: Network, data: data_blocks.DataPlan | 
     return replace(d, secondary=tuple(labels))
 
 
-def _data_types(network: Network, data: data_blocks.DataPlan, found: Findings) -> TensorType | None:
+def _data_types(
+    net: s.Net, inputs: Sequence[InputSpec], data: data_blocks.DataPlan, found: Findings
+) -> TensorType | None:
     """The target's type; whether the data give every input its shape, and as many rows to each."""
     entries = {e.name: e for e in data.entries}
-    for spec in network.inputs:
+    for spec in inputs:
         with found.collecting(spec.span):
-            _input_data(network, spec, data, entries)
-    with found.collecting(network.net.name.span):
+            _input_data(inputs, spec, data, entries)
+    with found.collecting(net.name.span):
         if "target" not in entries:
             advice = did_you_mean("target", entries, "name what is to be predicted `target`")
             fail("E0608", "the data block gives no `target`", data.span, "without a target", help=advice)
     if found.found:
         return None
     with found.collecting(data.span):
-        data_blocks.check_rows(data, [*(i.name for i in network.inputs), "target"])
+        data_blocks.check_rows(data, [*(i.name for i in inputs), "target"])
     value = data.graph.outputs["target"]
     return TensorType(value.dtype, (ROWS, *value.shape[1:]))
 
 
 def _input_data(
-    network: Network, spec: InputSpec, data: data_blocks.DataPlan, entries: Mapping[str, data_blocks.Entry]
+    inputs: Sequence[InputSpec],
+    spec: InputSpec,
+    data: data_blocks.DataPlan,
+    entries: Mapping[str, data_blocks.Entry],
 ) -> None:
     if spec.name not in entries:
-        taken = {i.name for i in network.inputs} | {"target"}
+        taken = {i.name for i in inputs} | {"target"}
         fail("E0608", f"the data block gives no `{spec.name}`", spec.span, "this input has no data",
              secondary=(Label(data.span, "in this block"),),
              help=did_you_mean(spec.name, [n for n in entries if n not in taken],
@@ -262,14 +280,22 @@ def load(
 
 
 def check(
-    source: Source, probe: data_blocks.Probe, *, folder: Path | None = None, dtype: DType = DType.float32
+    source: Source,
+    probe: data_blocks.Probe,
+    cells: data_blocks.Cells | None = None,
+    *,
+    folder: Path | None = None,
+    dtype: DType = DType.float32,
 ) -> tuple[Diagnostic, ...]:
-    """Everything wrong with a program. Blocks are looked at when the text itself can be parsed."""
+    """Everything wrong with a program and, given ``cells``, with its tables.
+
+    Blocks are looked at when the text itself can be parsed.
+    """
     loader = _Loader(folder)
     loader.read(source, ())
     if not loader.broken:
         loader.finish(source, {}, dtype)
-        for diagnostic in _check_blocks(loader.sorted_blocks(), loader.definitions, dtype, probe):
+        for diagnostic in _check_blocks(loader.sorted_blocks(), loader.definitions, dtype, probe, cells):
             loader.findings.add(diagnostic)
     return tuple(loader.findings.found)
 

@@ -15,12 +15,13 @@ from typing import Any
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Diagnostic, Label
 from ...grammar.source import Span
-from ...grammar.suggest import did_you_mean
+from ...grammar.suggest import closest
 from .. import ops
-from ..graph import DType, Shape, Value, show_shape
+from ..graph import Value, show_shape
+from .declarations import LayerInfo, Record, declare, elements, join, update
 from .expressions import bind, call, check_requirement, evaluate
 from .findings import Findings
-from .patterns import Misfit, dtype_named, match_shape
+from .patterns import Misfit, match_shape
 from .values import (
     MAX_ELEMENTS,
     UNKNOWN,
@@ -28,60 +29,18 @@ from .values import (
     Failed,
     Unknown,
     as_int,
-    as_tensor,
     describe,
     fail,
     in_library,
-    joint_shape,
+    poisoned,
     seen_from,
-    spread,
     within_limit,
 )
 
 MAX_STAGES = 20_000
-MAX_PARAMETERS = 2**31
+MAX_RECURSION = 20
 FLOW = 8
 _SHAPE_ERRORS = ("E0305", "E0401", "E0402", "E0403", "E0406", "E0407", "E0505")
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """A parameter or buffer: ``path`` is its name in a state dict."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: DType
-    layer: str
-    span: Span
-
-
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
-    """A row of the shape table."""
-
-    path: str
-    name: str
-    span: Span
-    input_shape: Shape
-    output_shape: Shape
-    parameters: tuple[str, ...]
-    depth: int
-
-
-@dataclass(slots=True)
-class Record:
-    """What one walk finds."""
-
-    training: bool
-    initial: bool = False
-    parameters: list[TensorSpec] = field(default_factory=list)
-    buffers: list[TensorSpec] = field(default_factory=list)
-    layers: list[LayerInfo] = field(default_factory=list)
-    values: dict[str, Value] = field(default_factory=dict)
-    updates: dict[str, Value] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
-    stages: int = 0
-    elements: int = 0
 
 
 Maybe = Value | Unknown
@@ -106,6 +65,8 @@ class Walker:
         self.findings = findings
         self.flow: list[tuple[str, str]] = []
         self.layers = 0
+        self.inside: list[str] = []
+        self.unmet: Failed | None = None
 
     def begin(self, name: str, x: Maybe) -> None:
         """The first line of the flow of shapes."""
@@ -138,6 +99,15 @@ class Walker:
             with self.findings.collecting(span, self._with_flow):
                 yield
 
+    def _require(self, ctx: Context, statement: s.Require) -> None:
+        """A requirement that does not hold is told when the layer is done, whose output may be known all the same."""
+        try:
+            check_requirement(ctx, statement)
+        except Failed as failure:
+            if self.findings is None or self.layers != 1 or failure.diagnostic.code != "E0305":
+                raise
+            self.unmet = self.unmet or failure
+
     def _poison(self, ctx: Context, statement: s.Statement, body: _Body) -> None:
         match statement:
             case s.Let() | s.Param() | s.Buffer():
@@ -154,16 +124,14 @@ class Walker:
             case s.Input():
                 if self.layers == 0 and body.path:
                     fail("E0503", "an input is declared in the net itself, not in a block", statement.span)
-            case s.Param():
-                self._tensor(ctx, statement, body.path, self.record.parameters, "param.")
-            case s.Buffer():
-                self._tensor(ctx, statement, body.path, self.record.buffers, "buffer.")
+            case s.Param() | s.Buffer():
+                declare(ctx, self.record, statement, body.path, check=self.findings is not None)
             case s.Let():
                 ctx.names[statement.name.id] = evaluate(ctx, statement.value)
             case s.Update():
-                self._update(ctx, statement, body.path)
+                update(ctx, self.record, statement, body.path)
             case s.Require():
-                check_requirement(ctx, statement)
+                self._require(ctx, statement)
             case s.Return():
                 result = evaluate(ctx, statement.value)
                 if not isinstance(result, Value):
@@ -171,7 +139,7 @@ class Walker:
                 body.returned = result
             case s.Apply() | s.Sequential() | s.Residual() | s.Repeat() | s.Concat():
                 label = _label(statement, body)
-                body.x = self.stage(ctx, statement, body.x, _join(body.path, label))
+                body.x = self.stage(ctx, statement, body.x, join(body.path, label))
                 self.flow.append((_title(statement), _shown(body.x)))
                 body.position += 1
             case _:
@@ -209,7 +177,7 @@ class Walker:
             fail("E0304", f"{times} copies are out of range", stage.count.span, f"from 0 to {MAX_STAGES:,}")
         for i in range(times):
             before = len(self.findings.found) if self.findings else 0
-            x = self._block(ctx, stage.stages, x, _join(path, str(i)), stage.span)
+            x = self._block(ctx, stage.stages, x, join(path, str(i)), stage.span)
             if isinstance(x, Unknown) or (self.findings and len(self.findings.found) > before):
                 break
         return x
@@ -218,7 +186,7 @@ class Walker:
         branch = self._block(ctx, stage.stages, x, path, stage.span)
         base = x
         if stage.shortcut is not None:
-            base = self._block(ctx, stage.shortcut, x, _join(path, "shortcut"), stage.span)
+            base = self._block(ctx, stage.shortcut, x, join(path, "shortcut"), stage.span)
         if isinstance(branch, Unknown) or isinstance(base, Unknown):
             return UNKNOWN
         if base.type != branch.type:
@@ -238,7 +206,7 @@ class Walker:
         found: list[tuple[s.Branch, Maybe]] = []
         for i, branch in enumerate(stage.branches):
             label = branch.label.id if branch.label else str(i)
-            found.append((branch, self._block(ctx, branch.stages, x, _join(path, label), branch.span)))
+            found.append((branch, self._block(ctx, branch.stages, x, join(path, label), branch.span)))
         if not found:
             fail(
                 "E0401", "there is nothing to join", stage.span, "no branches", help="`branch { ... }` is one"
@@ -277,15 +245,20 @@ class Walker:
         try:
             y = self._applied(ctx, stage, x, path)
             for value in ctx.graph.values[made:]:
-                if _elements(value.shape) > MAX_ELEMENTS:
+                if elements(value.shape) > MAX_ELEMENTS:
                     within_limit(value.shape, value.dtype, stage.span)
         except Misfit:
             raise
         except Failed as failure:
+            failure = self.unmet or failure
             failure.diagnostic = _told_at(failure.diagnostic, stage.span, text)
-            raise
+            self.unmet = None
+            raise failure from None
         finally:
             self.layers -= 1
+        if self.unmet is not None and self.findings is not None and self.layers == 0:
+            self.findings.add(self._with_flow(_told_at(self.unmet.diagnostic, stage.span, text)))
+            self.unmet = None
         if isinstance(x, Unknown) or isinstance(y, Unknown):
             return y
         added = tuple(p.path for p in self.record.parameters[before:])
@@ -309,13 +282,27 @@ class Walker:
         except Failed as failure:
             d = failure.diagnostic
             if d.code == "E0202" and d.primary.span == name.span:
-                known = ctx.definitions.names("layer", "fn")
-                fail("E0202", f"there is no layer or function `{name.id}`", name.span, "unknown",
-                     help=did_you_mean(name.id, known, d.help))  # fmt: skip
+                return self._guessed(ctx, stage, x, path)
             raise
         if not isinstance(result, Value):
             fail("E0303", f"a stage must give a tensor, not {describe(result)}", stage.span)
         return result
+
+    def _guessed(self, ctx: Context, stage: s.Apply, x: Maybe, path: str) -> Maybe:
+        """An unknown name is told; the walk goes on with the one that was probably meant."""
+        name = stage.call.function
+        known = ctx.definitions.names("layer", "fn")
+        guess = closest(name.id, known)
+        d = Diagnostic("E0202", f"there is no layer or function `{name.id}`", Label(name.span, "unknown"),
+                       help=f"did you mean `{guess}`?" if guess else "")  # fmt: skip
+        if guess is None or self.findings is None or self.layers != 1:
+            raise Failed(d)
+        self.findings.add(d)
+        meant = replace(stage, call=replace(stage.call, function=s.Name(guess, span=name.span)))
+        try:
+            return self._applied(ctx, meant, x, path)
+        except Failed:
+            poisoned(stage.span)
 
     def _layer(self, ctx: Context, definition: s.Definition, stage: s.Apply, x: Maybe, path: str) -> Maybe:
         name = definition.name
@@ -337,6 +324,11 @@ class Walker:
             x = ops.input(ctx.graph, f"instead.{path}", x.dtype, misfit.shape)
             inner = ctx.inside(dict(names), stage.span, path)
             match_shape(inner, pattern, x, stage, definition)
+        if self.inside.count(name.id) >= MAX_RECURSION:
+            fail(
+                "E0204", f"the layer `{name.id}` contains itself without end", stage.span, "here once more",
+                help="`repeat` makes copies in a row",
+            )  # fmt: skip
         inner.names[pattern.name.id] = x
         for parameter in definition.parameters:
             if parameter.name.id not in inner.names:
@@ -344,83 +336,14 @@ class Walker:
                     "E0403", f"`{parameter.name.id}` of `{name.id}` cannot be inferred", stage.span,
                     "it must be given", secondary=(Label(parameter.span, "no input pattern names it"),),
                 )  # fmt: skip
-        result = self.body(inner, definition.body, x, path, stage.span)
+        self.inside.append(name.id)
+        try:
+            result = self.body(inner, definition.body, x, path, stage.span)
+        finally:
+            self.inside.pop()
         if result is None:
             fail("E0504", f"the layer `{name.id}` returns nothing", name.span, "no stage, no `return`")
         return result
-
-    def _tensor(
-        self, ctx: Context, statement: s.Param | s.Buffer, path: str, found: list[TensorSpec], prefix: str
-    ) -> None:
-        name = statement.name.id
-        if statement.optional and ctx.names.get(name) in (False, None):
-            ctx.names[name] = 0
-            return
-        shape = tuple(as_int(evaluate(ctx, item), item.span, "a size") for item in statement.shape.items)
-        if any(d < 1 for d in shape):
-            fail(
-                "E0304",
-                f"`{name}` would have the shape {show_shape(shape)}",
-                statement.span,
-                "sizes begin at 1",
-            )
-        kind = statement.dtype if isinstance(statement, s.Buffer) else None
-        spec = TensorSpec(_join(path, name), shape, dtype_named(kind, ctx.dtype), path, statement.span)
-        self._count(spec, statement.span)
-        if prefix + spec.path in self.record.names:
-            fail("E0203", f"`{spec.path}` is declared twice", statement.name.span, "again here")
-        self.record.names.add(prefix + spec.path)
-        found.append(spec)
-        value = ops.input(ctx.graph, prefix + spec.path, spec.dtype, shape)
-        self._initial(ctx, statement, spec, prefix)
-        ctx.names[name] = value
-
-    def _count(self, spec: TensorSpec, span: Span) -> None:
-        """Parameters that no memory would hold are refused before anything is made of them."""
-        size = _elements(spec.shape)
-        self.record.elements += size
-        if self.record.elements > MAX_PARAMETERS:
-            gigabytes = f"{self.record.elements * spec.dtype.itemsize / 2**30:,.1f} GiB"
-            fail(
-                "E0505", f"the network would have {self.record.elements:,} parameters", span,
-                f"`{spec.path}` {show_shape(spec.shape)} has {size:,}: {gigabytes} in all",
-                help=f"a network may have {MAX_PARAMETERS:,}",
-            )  # fmt: skip
-
-    def _initial(self, ctx: Context, statement: s.Param | s.Buffer, spec: TensorSpec, prefix: str) -> None:
-        """The initial contents: emitted when they are asked for, and once to find what is wrong with them."""
-        if not self.record.initial and self.findings is None:
-            return
-        inner = ctx.inside({**ctx.names, "shape": list(spec.shape)}, statement.span, spec.path)
-        value = evaluate(inner, statement.init)
-        with ctx.at(statement.init.span):
-            tensor = as_tensor(ctx, value, statement.init.span, spec.dtype)
-            if joint_shape(tensor.shape, spec.shape) != spec.shape:
-                fail(
-                    "E0402", f"`{spec.path}` is {show_shape(spec.shape)}, its initial value {_shown(tensor)}",
-                    statement.init.span, _shown(tensor),
-                )  # fmt: skip
-            ready = spread(ctx, ops.cast(ctx.graph, tensor, spec.dtype), spec.shape)
-        self.record.values[prefix + spec.path] = ready
-
-    def _update(self, ctx: Context, statement: s.Update, path: str) -> None:
-        name = statement.name.id
-        target = ctx.graph.inputs.get("buffer." + _join(path, name))
-        if target is None or not self.record.training or ctx.names.get(name) == 0:
-            if target is None and ctx.names.get(name) != 0:
-                fail("E0503", f"`{name}` is no buffer of this layer", statement.name.span, "cannot be updated",
-                     help=f"declare it: `buffer {name}: [...] = zeros()`")  # fmt: skip
-            return
-        value = evaluate(ctx, statement.value)
-        with ctx.at(statement.span):
-            tensor = value if isinstance(value, Value) else ops.constant(ctx.graph, value, target.dtype)
-            tensor = ops.cast(ctx.graph, tensor, target.dtype)
-            if tensor.shape != target.shape and joint_shape(tensor.shape, target.shape) != target.shape:
-                fail(
-                    "E0402", f"`{name}` is {_shown(target)}, its new value {_shown(tensor)}", statement.value.span,
-                    _shown(tensor),
-                )  # fmt: skip
-            self.record.updates["buffer." + _join(path, name)] = spread(ctx, tensor, target.shape)
 
     def _with_flow(self, d: Diagnostic) -> Diagnostic:
         """A shape error with the shapes that led to it."""
@@ -462,13 +385,6 @@ def _label(stage: s.Stage, body: _Body) -> str:
     return name
 
 
-def _elements(shape: Shape) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent if isinstance(extent, int) else 1
-    return total
-
-
 def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
@@ -482,7 +398,3 @@ def _title(stage: s.Stage) -> str:
     if text.endswith("{"):
         text += " ... }"
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

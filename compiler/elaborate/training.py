@@ -12,10 +12,10 @@ from ...grammar.source import NOWHERE, Span
 from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
+from .declarations import TensorSpec
 from .expressions import IMPLICIT, bind, call, check_requirement, evaluate
 from .findings import Findings
 from .network import Network
-from .stages import TensorSpec
 from .values import (
     Context,
     Definitions,
@@ -36,6 +36,10 @@ SETTINGS = (
 )  # fmt: skip
 
 
+_KINDS = {
+    "fn": "a function", "init": "an initialiser", "schedule": "a schedule", "layer": "a layer",
+    "optimizer": "an optimizer", "metric": "a metric",
+}  # fmt: skip
 _UNFIT = ("E0401", "E0402", "E0305", "E0406", "E0407")
 
 
@@ -370,7 +374,7 @@ def _call(definitions: Definitions, e: s.Expr, kind: str) -> s.Call:
     name = written.function
     definition = definitions.find(name.id)
     if definition is None or definition.kind != kind:
-        other = f"`{name.id}` is of the kind {definition.kind}" if definition is not None else "unknown"
+        other = "unknown" if definition is None else f"this is {_KINDS.get(definition.kind, definition.kind)}"
         known = definitions.names(kind)
         if kind == "fn":
             known = [n for n in known if n.endswith("_loss") or n in definitions.items]
@@ -426,7 +430,9 @@ def _metrics(plan: TrainPlan, e: s.Expr) -> tuple[Metric, ...]:
         name = item.id if isinstance(item, s.Name) else item.span.text
         definition = plan.definitions.find(name)
         if definition is None or definition.kind != "metric":
-            fail("E0202", f"there is no metric `{name}`", item.span, "unknown")
+            known = plan.definitions.names("metric")
+            fail("E0202", f"there is no metric `{name}`", item.span, "unknown",
+                 help=did_you_mean(name, known, "there are " + ", ".join(known)))  # fmt: skip
         found.append(Metric(name, definition, plan.definitions, plan.dtype, item.span))
     return tuple(found)
 

@@ -81,7 +81,7 @@ class Definitions:
     """
 
     items: Mapping[str, s.Definition]
-    constants: Mapping[str, Known]
+    constants: dict[str, Known]
     lookup: Callable[[str], s.Definition | None]
     kinds: Callable[[], Mapping[str, str]] = dict
 

@@ -11,7 +11,7 @@ from ..grammar.diagnostics import Diagnostic
 from ..grammar.files import read_source
 from ..grammar.render import Format
 from .output import print_diagnostics
-from .probe import prober
+from .probe import cell_checker, prober
 
 
 @click.command("check")
@@ -33,4 +33,4 @@ def _check(file: str) -> list[Diagnostic]:
     if isinstance(source, Diagnostic):
         return [source]
     folder = Path(file).resolve().parent
-    return list(check(source, prober(folder), folder=folder))
+    return list(check(source, prober(folder), cell_checker(folder), folder=folder))

@@ -50,15 +50,11 @@ def _rows(path: Path, width: int) -> np.ndarray:
     span = Span(Source(str(path), ""), 0, 0)
     if path.suffix == ".npy":
         return np.asarray(tables.load_arrays(path, "npy", span)[""], np.float64)
-    names, rows, first = tables.read_csv(path, span)
+    names, rows, _ = tables.read_csv(path, span)
     if len(names) != width:
         raise click.UsageError(f"{path} has {len(names)} columns, the network takes {width} numbers a row")
-    return np.array(
-        [
-            [tables.cell(c, path, i, n, span) for c, n in zip(row, names, strict=True)]
-            for i, row in enumerate(rows, first)
-        ]
-    )
+    tables.check_cells(path, range(width), span)
+    return np.array([[float(cell) for cell in row] for row in rows])
 
 
 def _table(result: np.ndarray, classes: list[str] | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..compiler.elaborate import TableShape
-from ..compiler.elaborate.data import Probe
+from ..compiler.elaborate.data import Cells, Leaf, Probe
 from ..grammar.source import Span
 from ..runtime import tables
 
@@ -21,3 +21,13 @@ def prober(folder: Path) -> Probe:
         return TableShape(next((s[0] for s in shapes.values() if s), 0), (), shapes)
 
     return probe
+
+
+def cell_checker(folder: Path) -> Cells:
+    """Looks at the cells of the columns that a program reads as numbers."""
+
+    def check(leaf: Leaf) -> None:
+        if leaf.kind == "csv" and not leaf.categorical:
+            tables.check_cells(folder / leaf.path, leaf.columns, leaf.span)
+
+    return check
