@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .grammar.files import read_source
 from .grammar.source import Source
 from .model import Model
 from .runtime import checkpoint
+from .weights import check_weights
 
 
 def open_program(path: str | Path, settings: dict[str, Any] | None = None, dtype: str = "float32") -> Program:
@@ -27,7 +29,7 @@ def open_program(path: str | Path, settings: dict[str, Any] | None = None, dtype
     found = read_source(path)
     if isinstance(found, Diagnostic):
         raise CompileError((found,))
-    return load_program(found, folder=Path(path).resolve().parent, settings=settings, dtype=DType(dtype))
+    return load_program(found, folder=Path(path).resolve().parent, settings=settings, dtype=float_type(dtype))
 
 
 def compile(
@@ -41,13 +43,18 @@ def compile(
     """A model from a file or from text. constants replace those of the program. Raises CompileError."""
     if (path is None) == (source is None):
         raise ValueError("give a path or source=, one of them")
+    settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in constants.items()}
     if path is not None:
-        return make_model(open_program(path, constants, dtype), Path(path).resolve().parent, seed)
-    return make_model(
-        load_program(Source("<string>", source or ""), settings=constants, dtype=DType(dtype)),
-        Path.cwd(),
-        seed,
-    )
+        return make_model(open_program(path, settings, dtype), Path(path).resolve().parent, seed)
+    program = load_program(Source("<string>", source or ""), settings=settings, dtype=float_type(dtype))
+    return make_model(program, Path.cwd(), seed)
+
+
+def float_type(name: str) -> DType:
+    """The type parameters are kept in; raises ValueError for others than float32 and float64."""
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype is float32 or float64, not {name!r}")
+    return DType(name)
 
 
 def make_model(program: Program, folder: Path, seed: int | None = None) -> Model:
@@ -76,20 +83,41 @@ def check(source: str | Path) -> list[Diagnostic]:
 
 
 def load(path: str | Path) -> Model:
-    """A model from a weights file that netc wrote."""
-    tensors, metadata = checkpoint.load(Path(path))
-    if "source" not in metadata:
-        raise ValueError(f"{path} holds weights without a program: compile it and use load_state_dict")
-    constants = json.loads(metadata.get("constants", "{}"))
-    folder = Path(metadata["folder"]) if "folder" in metadata else None
-    source = Source(metadata.get("name", "<weights>"), metadata["source"])
-    program = load_program(source, folder=folder, settings=constants, dtype=DType(metadata["dtype"]))
-    widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
-    model = Model(program, program.network(widths), folder=folder or Path(path).parent)
-    model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(("optimizer.", "run."))})
-    model.scalers = {
-        n: Scaler(np.asarray(shift), np.asarray(scale))
-        for n, (shift, scale) in json.loads(metadata.get("scalers", "{}")).items()
-    }
-    model.classes = json.loads(metadata.get("classes", "{}"))
+    """A model from a weights file that netc wrote; the program is in it.
+
+    Raises CompileError: E0703 for a file that cannot be read or holds no program, E0701 and E0702 for weights that do
+    not fit the program.
+    """
+    file = Path(path)
+    tensors, metadata = checkpoint.load(file)
+    try:
+        source = Source(metadata.get("name", "<weights>"), metadata["source"])
+        constants = json.loads(metadata.get("constants", "{}"))
+        folder = Path(metadata["folder"]) if "folder" in metadata else None
+        dtype = DType(metadata["dtype"])
+        widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
+        scalers = {
+            n: Scaler(np.asarray(shift), np.asarray(scale))
+            for n, (shift, scale) in json.loads(metadata.get("scalers", "{}")).items()
+        }
+        classes = json.loads(metadata.get("classes", "{}"))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise checkpoint.failure(
+            "E0703",
+            f"{file} holds weights without the program they belong to",
+            file,
+            "compile the program and use load_state_dict, or `netc predict PROGRAM.net --weights FILE`",
+        ) from None
+    program = load_program(source, folder=folder, settings=constants, dtype=dtype)
+    model = Model(program, program.network(widths), folder=folder or file.parent)
+    take_weights(model, file, tensors)
+    model.scalers, model.classes = scalers, classes
     return model
+
+
+def take_weights(model: Model, path: Path, tensors: Mapping[str, Any]) -> None:
+    """Puts a file's parameters and buffers into a model; raises CompileError (E0701, E0702) when they do not fit."""
+    weights = {n: a for n, a in tensors.items() if not n.startswith(("optimizer.", "run."))}
+    wanted = {n: model.memory.views[place].shape for n, place in model.places().items()}
+    check_weights(path, model.network.name, wanted, {n: a.shape for n, a in weights.items()})
+    model.load_state_dict(weights)

@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import as_array, as_rows, given_array, target_of
 from .compiler import units
 from .compiler.elaborate import Network, Program, TrainPlan
-from .compiler.graph import DType, Graph, TensorType, show_shape
+from .compiler.graph import Graph, show_shape
 from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
 from .grammar import syntax as s
 from .runtime.cpu import Library, Unit
 from .runtime.cpu import Model as Memory
 from .tensors import Loss, Output, Parameter
+from .weights import misfits
 
 Array = NDArray[Any]
 
@@ -129,22 +131,26 @@ class Model:
 
     def _inputs(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
         specs = self.network.inputs
+        names = [spec.name for spec in specs]
         if len(given) > len(specs):
-            raise ValueError(f"{self.network.name} takes {len(specs)} inputs, not {len(given)}")
-        values = dict(zip((s.name for s in specs), given, strict=False)) | dict(named)
-        ready, rows = {}, 0
+            raise ValueError(f"{self.network.name} takes {_count(len(specs), 'input')}, not {len(given)}")
+        values = dict(zip(names, given, strict=False))
+        for name in named:
+            if name not in names or name in values:
+                why = "is given twice" if name in values else f"does not exist; there is {', '.join(names)}"
+                raise ValueError(f"the input `{name}` {why}")
+        values |= named
+        ready: dict[str, Array] = {}
         for spec in specs:
             if spec.name not in values:
                 raise ValueError(f"the input `{spec.name}` is missing")
-            array = as_array(values[spec.name], spec.dtype)
-            if array.shape[1:] != spec.shape or array.ndim == 0:
-                raise ValueError(
-                    f"the input `{spec.name}` has shape {array.shape}, expected (n, {', '.join(map(str, spec.shape))})"
-                )
-            ready[f"input.{spec.name}"], rows = array, len(array)
-        if len({len(a) for a in ready.values()}) > 1:
-            raise ValueError("the inputs have different numbers of rows")
-        return ready, rows
+            what = f"the input `{spec.name}`"
+            ready[f"input.{spec.name}"] = as_rows(values[spec.name], spec.dtype, spec.shape, what)
+        rows = {name: len(array) for name, array in zip(names, ready.values(), strict=True)}
+        if len(set(rows.values())) > 1:
+            found = ", ".join(f"`{name}` {count}" for name, count in rows.items())
+            raise ValueError(f"the inputs have different numbers of rows: {found}")
+        return ready, next(iter(rows.values()), 0)
 
     def __call__(self, *inputs: ArrayLike, **named: ArrayLike) -> Output:
         """The output for any number of rows, in training mode if ``training`` is set; remembers how to go back."""
@@ -224,14 +230,14 @@ class Model:
     def loss(self, output: ArrayLike, target: ArrayLike) -> Loss:
         """The train block's loss of an output against a target; ``backward()`` on it reaches the parameters."""
         plan = self._need_plan()
-        value = np.ascontiguousarray(np.asarray(output), dtype=self.program.dtype.value)
+        value = as_array(output, self.program.dtype, "the output")
         kind, goal = target_of(target, self.program.dtype)
+        if value.ndim == 0 or len(value) != len(goal):
+            raise ValueError(f"the output has shape {list(value.shape)}, the target {list(goal.shape)}")
         out_type = units.batch_type(value.shape[1:], self.program.dtype)
         key = ("loss", out_type, kind)
         unit = self._unit(key, lambda: units.checked(lambda: units.loss(plan, out_type, kind)))
         inputs = {"output": value, "target": goal}
-        if len(value) != len(goal):
-            raise ValueError(f"the output has {len(value)} rows, the target {len(goal)}")
         result = unit.call(inputs, len(value), step=self.calls, seed=self.seed)["loss"]
 
         def backward(gradient: Array) -> None:
@@ -248,9 +254,12 @@ class Model:
     def evaluate(self, *arrays: ArrayLike) -> dict[str, float]:
         """Loss and metrics in evaluation mode; inputs first, the target last."""
         plan = self._need_plan()
+        self._expect_target(arrays)
         ready, rows = self._inputs(arrays[:-1], {})
         kind, goal = target_of(arrays[-1], self.program.dtype)
-        graph = units.evaluate(self.network, plan, kind)
+        if len(goal) != rows:
+            raise ValueError(f"the inputs have {rows} rows, the target {len(goal)}")
+        graph = units.checked(lambda: units.evaluate(self.network, plan, kind))
         unit = self._unit(("evaluate", kind), lambda: graph)
         found = unit.call({**ready, "target": goal}, rows, seed=self.seed)
         return {
@@ -258,11 +267,44 @@ class Model:
             **finish_metrics(units.epoch_end(plan, graph), {n: found[n] for n in graph.outputs}),
         }
 
-    def fit(self, *arrays: ArrayLike, **options: Any) -> Any:
-        """Trains on arrays (inputs first, the target last), or on the file's own data; see ``training.fit``."""
+    def _expect_target(self, arrays: tuple[Any, ...]) -> None:
+        expected = len(self.network.inputs) + 1
+        if len(arrays) != expected:
+            names = [*(spec.name for spec in self.network.inputs), "target"]
+            raise ValueError(f"{_count(expected, 'array')} expected ({', '.join(names)}), not {len(arrays)}")
+
+    def fit(
+        self,
+        *arrays: ArrayLike,
+        epochs: int | None = None,
+        batch: int | str | None = None,
+        validation: tuple[Any, ...] | None = None,
+        shuffle: bool | None = None,
+        seed: int | None = None,
+        on_epoch: Any = None,
+        threads: int | None = None,
+    ) -> Any:
+        """Trains in place and returns the ``History``.
+
+        arrays: the inputs, then the target; none to train on the file's own data block. What is None is as the train
+        block says. batch: rows a step, or "full". validation: inputs and target held back, for ``validation_loss``,
+        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch.
+
+        Raises ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
+        """
         from .training import fit
 
-        return fit(self, arrays, **options)
+        for name, value in (("epochs", epochs), ("batch", batch), ("threads", threads)):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if value is not None and not (whole and int(value) >= 1) and (name, value) != ("batch", "full"):
+                raise ValueError(f"{name} is a whole number from 1, not {value!r}")
+        for given in (arrays, validation):
+            if given:
+                self._expect_target(tuple(given))
+        return fit(
+            self, arrays, epochs=epochs, batch=batch, validation=validation, shuffle=shuffle, seed=seed,
+            on_epoch=on_epoch, **({} if threads is None else {"threads": threads}),
+        )  # fmt: skip
 
     # weights
 
@@ -273,20 +315,21 @@ class Model:
 
     def load_state_dict(self, tensors: Mapping[str, ArrayLike]) -> None:
         """Takes parameters and buffers from arrays; raises ValueError naming every one that does not fit."""
-        wanted = {p.path: f"param.{p.path}" for p in self.network.parameters}
-        wanted |= {b.path: f"buffer.{b.path}" for b in self.network.buffers}
-        problems = [f"missing: {n}" for n in wanted if n not in tensors]
-        problems += [f"unexpected: {n}" for n in tensors if n not in wanted]
-        ready = {n: np.asarray(tensors[n]) for n in wanted if n in tensors}
-        problems += [
-            f"{n} has shape {list(a.shape)}, the network has {list(self.memory.views[wanted[n]].shape)}"
-            for n, a in ready.items()
-            if a.shape != self.memory.views[wanted[n]].shape
-        ]
-        if problems:
-            raise ValueError("the weights do not fit the network:\n  " + "\n  ".join(problems))
+        places = self.places()
+        ready = {n: given_array(a, n) for n, a in tensors.items()}
+        wanted = {n: self.memory.views[place].shape for n, place in places.items()}
+        found = misfits(wanted, {n: a.shape for n, a in ready.items()})
+        if found:
+            raise ValueError(
+                "the weights do not fit the network:\n  " + "\n  ".join(m.message for m in found)
+            )
         for name, array in ready.items():
-            self.memory.views[wanted[name]][...] = array
+            self.memory.views[places[name]][...] = array
+
+    def places(self) -> dict[str, str]:
+        """For each name of ``state_dict`` the leaf that holds it."""
+        found = {p.path: f"param.{p.path}" for p in self.network.parameters}
+        return found | {b.path: f"buffer.{b.path}" for b in self.network.buffers}
 
     def save(self, path: str | Path) -> None:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""
@@ -354,19 +397,8 @@ class InputGradients:
         return self._gradients[name]
 
 
-def as_array(value: Any, dtype: DType) -> Array:
-    """Any array-like (frames with ``to_numpy`` too) as a contiguous array of the dtype."""
-    if hasattr(value, "to_numpy"):
-        value = value.to_numpy()
-    return np.ascontiguousarray(np.asarray(value), dtype=dtype.value)
-
-
-def target_of(target: Any, dtype: DType) -> tuple[TensorType, Array]:
-    """A target with its type: whole numbers become int64, everything else the program's dtype."""
-    array = np.asarray(target.to_numpy() if hasattr(target, "to_numpy") else target)
-    kind = DType.int64 if array.dtype.kind in "iu" else dtype
-    ready = np.ascontiguousarray(array, dtype=kind.value)
-    return units.batch_type(ready.shape[1:], kind), ready
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def finish_metrics(end: Graph, totals: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .api import take_weights
 from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .grammar.source import Source, Span
 from .model import Model
@@ -23,7 +24,6 @@ from .training import Trainer
 
 Array = NDArray[Any]
 CURSOR = ("epoch", "row", "step", "loss_sum", "best", "best_epoch", "seed")
-EXTRA = ("optimizer.", "run.")
 
 
 def metadata(model: Model) -> dict[str, str]:
@@ -92,7 +92,7 @@ def restore(folder: Path, model: Model, trainer: Trainer) -> None:
         raise _refuse(
             folder, f"the run had {rows} rows in batches of {batch}, now {trainer.rows} in {trainer.batch}"
         )
-    model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(EXTRA)})
+    take_weights(model, folder / "last.safetensors", tensors)
     for name, array in tensors.items():
         if name.startswith("optimizer."):
             model.memory.views["state." + name.removeprefix("optimizer.")][...] = array

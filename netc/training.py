@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import target_of
 from .compiler import units
 from .compiler.pipeline import build
 from .runtime.artifact import DIVERGED, EXHAUSTED, GRAIN, RUNNING, SLOT, STOPPED
@@ -86,8 +87,6 @@ class Trainer:
         self, model: Model, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None, epochs: int | None,
         batch: int | str | None, shuffle: bool | None, seed: int | None, threads: int | None = None,
     ) -> None:  # fmt: skip
-        from .model import target_of
-
         self.model = model
         plan = self.plan = model._need_plan()
         if not arrays:

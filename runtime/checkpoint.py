@@ -19,7 +19,8 @@ from ..grammar.source import Source, Span
 Array = NDArray[Any]
 
 
-def _failure(code: str, message: str, path: Path, help: str = "") -> CompileError:
+def failure(code: str, message: str, path: Path, help: str = "") -> CompileError:
+    """The exception with one diagnostic about a file."""
     return CompileError((Diagnostic(code, message, Label(Span(Source(str(path), ""), 0, 0)), help=help),))
 
 
@@ -37,7 +38,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise _failure("E0705", f"{path} cannot be written: {error.strerror}", path) from None
+        help_text = "files that were there before are as they were"
+        raise failure("E0705", f"{path} cannot be written: {error.strerror}", path, help_text) from None
 
 
 def save(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
@@ -50,11 +52,14 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         with safe_open(str(path), "np") as file:
             return {n: file.get_tensor(n) for n in file.keys()}, dict(file.metadata() or {})
     except FileNotFoundError:
-        raise _failure("E0703", f"there is no file {path}", path) from None
-    except (SafetensorError, OSError) as error:
+        raise failure("E0703", f"there is no file {path}", path) from None
+    except IsADirectoryError:
+        raise failure("E0703", f"{path} is a folder without weights", path) from None
+    except TypeError as error:
+        message = f"{path} holds numbers of a type that netc does not read ({error})"
+        raise failure("E0703", message, path, "save the weights as float32 or float64") from None
+    except (SafetensorError, OSError, ValueError) as error:
         help_text = (
             "torch's own format must be converted: safetensors.torch.save_file(model.state_dict(), path)"
         )
-        raise _failure(
-            "E0703", f"{path} is no complete safetensors file ({error})", path, help_text
-        ) from None
+        raise failure("E0703", f"{path} is no complete safetensors file ({error})", path, help_text) from None

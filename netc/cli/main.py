@@ -39,31 +39,32 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option("0.1.0", prog_name="netc")
+@click.option(
+    "--traceback", is_flag=True, expose_value=False, help="Show where a failure happened, for a report of it."
+)
 def main() -> None:
     """A compiler for small and medium neural networks."""
 
 
 def run(arguments: list[str] | None = None) -> None:
     """Entry point: exit codes 0 done, 1 program or data wrong, 2 usage, 3 diverged, 130 interrupted."""
-    from ..grammar.diagnostics import CompileError
-
+    given = sys.argv[1:] if arguments is None else arguments
+    details = "--traceback" in given or os.environ.get("NETC_TRACEBACK", "0") not in ("", "0")
     try:
         code = main.main(arguments, prog_name="netc", standalone_mode=False)
-        if isinstance(code, int) and code:
-            sys.exit(code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except CompileError as error:
-        from .output import print_diagnostics
+        sys.stdout.flush()
+    except Exception as error:
+        code = _failed(error, details)
+    except KeyboardInterrupt as error:
+        code = _failed(error, details)
+    if isinstance(code, int) and code:
+        sys.exit(code)
 
-        print_diagnostics(error.diagnostics, "full")
-        sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+
+def _failed(error: BaseException, details: bool) -> int:
+    from .failures import report
+
+    return report(error, details=details)
 
 
 def settings_of(pairs: tuple[str, ...]) -> dict[str, Any]:

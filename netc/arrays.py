@@ -1,0 +1,58 @@
+"""Arrays from the outside: anything that NumPy or a frame holds, as contiguous arrays of a program's types.
+
+In: lists, arrays of any dtype, order and strides, frames with ``.to_numpy()`` (pandas and polars, which are never
+imported). Out: C-contiguous arrays; ValueError with the name, what is expected and what was given otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler.graph import DType, TensorType
+from .compiler.units import batch_type
+
+Array = NDArray[Any]
+
+
+def given_array(value: Any, what: str) -> Array:
+    """The numbers in an array-like, not converted; raises ValueError for anything else."""
+    convert = getattr(value, "to_numpy", None)
+    try:
+        array = np.asarray(convert() if convert is not None else value)
+        if array.dtype.kind == "O":
+            array = array.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{what} cannot be read as an array of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} holds {array.dtype} values; real numbers are needed")
+    return array
+
+
+def as_array(value: Any, dtype: DType, what: str) -> Array:
+    """A contiguous array of the dtype. Raises ValueError, for a broken number where whole ones are needed too."""
+    array = given_array(value, what)
+    if not dtype.is_float and array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+        raise ValueError(f"{what} holds numbers that are not whole; it is declared {dtype.value}")
+    return np.ascontiguousarray(array, dtype=dtype.value).reshape(array.shape)
+
+
+def as_rows(value: Any, dtype: DType, shape: Sequence[int], what: str) -> Array:
+    """An array of observations, each of the shape; raises ValueError naming the expected and the given shape."""
+    array = as_array(value, dtype, what)
+    if array.ndim == 0 or array.shape[1:] != tuple(shape):
+        expected = ", ".join(["n", *map(str, shape)])
+        raise ValueError(f"{what} has shape {list(array.shape)}, expected [{expected}]")
+    return array
+
+
+def target_of(target: Any, dtype: DType) -> tuple[TensorType, Array]:
+    """A target with its type: whole numbers become int64, everything else the program's dtype."""
+    array = given_array(target, "the target")
+    if array.ndim == 0:
+        raise ValueError("the target is a single number; it needs a row for each observation")
+    kind = DType.int64 if array.dtype.kind in "iu" else dtype
+    return batch_type(array.shape[1:], kind), np.ascontiguousarray(array, dtype=kind.value)
