@@ -20,8 +20,8 @@ Array = NDArray[Any]
 class Ours:
     """A compiled workload with its data."""
 
-    def __init__(self, workload: Workload, data: tuple[Array, Array]) -> None:
-        self.workload = workload
+    def __init__(self, workload: Workload, data: tuple[Array, Array], threads: int) -> None:
+        self.workload, self.threads = workload, threads
         self.x, self.y = data
         self.model = netc.compile(source=workload.source(), seed=1)
         self.state: dict[str, Array] = self.model.state_dict()
@@ -30,11 +30,11 @@ class Ours:
         """Each epoch is one step on the first batch, so that an epoch's loss is that step's."""
         model = netc.compile(source=self.workload.source(), seed=1)
         rows = self.workload.batch_rows
-        history = model.fit(self.x[:rows], self.y[:rows], epochs=steps, batch="full")
+        history = model.fit(self.x[:rows], self.y[:rows], epochs=steps, batch="full", threads=self.threads)
         return list(history.loss)
 
     def train(self, steps: int) -> float:
         per_epoch = self.workload.steps_per_epoch
         epochs = -(-steps // per_epoch)
-        history = self.model.fit(self.x, self.y, epochs=epochs)
+        history = self.model.fit(self.x, self.y, epochs=epochs, threads=self.threads)
         return float(history.seconds) / (epochs * per_epoch) * steps

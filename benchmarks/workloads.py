@@ -172,6 +172,6 @@ _ALL = (
         "wide", (1024,), chain(1024, 2048, 2048, 10, between=RELU), "cross_entropy", "adam", 1e-4, 4096, 256
     ),
     Workload("lenet", (1, 28, 28), LENET, "cross_entropy", "adam", 1e-3, 4096, 128),
-    Workload("cnn", (3, 32, 32), CNN, "cross_entropy", "adam", 1e-3, 1024, 64),
+    Workload("cnn", (3, 32, 32), CNN, "cross_entropy", "adam", 1e-4, 1024, 64),
 )
 WORKLOADS = {w.name: w for w in _ALL}
