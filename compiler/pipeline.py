@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache as cache_function
+from pathlib import Path
 
 from ..runtime import cache
-from ..runtime.artifact import Artifact, TensorLayout, UnitLayout
+from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import DataTensor, train_function
@@ -35,14 +37,41 @@ def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
 
 def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
     """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``."""
+    name = cache.key(
+        describe(graphs, orders), str(train), llvm.cpu_description(), source_state(Path(__file__).parent)
+    )
+    return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train))))
+
+
+def _built(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Artifact:
     module = Module()
     units: dict[str, Unit] = {}
     entries: dict[str, Entry] = {}
     text, totals = module_text(graphs, orders, module, units, entries, train=train)
-    name = cache.key(text, llvm.cpu_description())
-    code = cache.cached(name, lambda: llvm.compile_text(text))
     layouts = {n: _layout(entries[n], units[n]) for n in graphs}
-    return Artifact(code, layouts, "train" if train else None, totals)
+    return Artifact(llvm.compile_text(text), layouts, "train" if train else None, totals)
+
+
+def describe(graphs: Mapping[str, Graph], orders: Orders) -> str:
+    """All that the code of some graphs depends on: equal texts, equal code."""
+    lines: list[str] = []
+    for name, graph in graphs.items():
+        lines.append(f"graph {name}")
+        number: dict[int, int] = {}
+        for value in graph.live():
+            number[value.id] = len(number)
+            inputs = [number[v.id] for v in value.inputs]
+            lines.append(f"{value.op.name} {inputs} {sorted(value.attrs.items())!r} {value.type}")
+        lines += [f"in {n} {number.get(v.id)} {v.type} {orders.get(n)}" for n, v in graph.inputs.items()]
+        lines += [f"out {n} {number[v.id]}" for n, v in graph.outputs.items()]
+    return "\n".join(lines)
+
+
+@cache_function
+def source_state(folder: Path) -> str:
+    """The compiler's own files by size and time: another compiler finds nothing in the cache."""
+    files = sorted(folder.rglob("*.py"))
+    return " ".join(f"{f.name}:{(s := f.stat()).st_size}:{s.st_mtime_ns}" for f in files)
 
 
 def module_text(

@@ -5,8 +5,10 @@ Nothing here owns a pointer; ``cpu.py`` allocates and keeps what an entry point 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,28 @@ class Artifact:
     units: Mapping[str, UnitLayout]
     train: str | None = None
     totals: tuple[str, ...] = ()
+
+
+def pack(artifact: Artifact) -> bytes:
+    """The artifact as bytes: a line of JSON, then the code."""
+    units = {name: asdict(unit) for name, unit in artifact.units.items()}
+    head = {"units": units, "train": artifact.train, "totals": artifact.totals}
+    return json.dumps(head).encode() + b"\n" + artifact.code
+
+
+def unpack(content: bytes) -> Artifact:
+    """The artifact that was packed."""
+    line, _, code = content.partition(b"\n")
+    head = json.loads(line)
+    units = {name: _unit(fields) for name, fields in head["units"].items()}
+    return Artifact(code, units, head["train"], tuple(head["totals"]))
+
+
+def _unit(fields: dict[str, Any]) -> UnitLayout:
+    table = tuple(
+        TensorLayout(**{**t, "shape": tuple(t["shape"]), "order": tuple(t["order"])}) for t in fields["table"]
+    )
+    return UnitLayout(**{**fields, "table": table, "work": tuple(fields["work"])})
 
 
 CONTROL = (

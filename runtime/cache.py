@@ -1,4 +1,4 @@
-"""Object code on disk: found again by a hash of the text it came from and of the machine it is for.
+"""Artifacts on disk: found again by a hash of what they were made from and of the machine they are for.
 
 Safe to delete at any time; a damaged or unwritable cache is the same as none. Writes are atomic.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from ..grammar.cachedir import cache_directory
 
 LIMIT_BYTES = 256 * 2**20
-VERSION = "1"
+VERSION = "2"
 
 
 def key(*parts: str) -> str:
@@ -29,7 +29,7 @@ def key(*parts: str) -> str:
 
 def cached(name: str, make: Callable[[], bytes]) -> bytes:
     """The bytes kept under a name, or made and kept now."""
-    path = cache_directory() / "objects" / f"{name}.o"
+    path = cache_directory() / "objects" / f"{name}.bin"
     with contextlib.suppress(OSError):
         content = path.read_bytes()
         digest, _, body = content.partition(b"\n")
