@@ -36,6 +36,9 @@ class Axis:
     name: str
     extent: Extent
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def key(self) -> str:
         """What indices are sorted by."""
@@ -292,7 +295,7 @@ class Apply:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.op, self.arguments, self.dtype))
+        return hash((self.op._value_, self.arguments))
 
     def __hash__(self) -> int:
         return self._hash
@@ -323,7 +326,7 @@ class Reduction:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.combine, self.axes, self.body))
+        return hash((self.axes, self.body))
 
     def __hash__(self) -> int:
         return self._hash

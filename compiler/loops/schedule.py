@@ -125,6 +125,8 @@ def _points(
     side_by_side = max(len([r for r in reductions if r.axes == other.axes]) for other in reductions)
     free = [a for a in kernel.axes if a != parallel and any(a in r.free for r in reductions)]
     images = parallel is not None and parallel.extent is ROWS
+    if not any(a.extent is ROWS and a.name in own for r in reductions for a in r.axes):
+        free = [a for a in free if any(_is_shared(a, r) for r in reductions)]
     if images:
         return _two_axes(free, max(16 // side_by_side, 1), 4)
     if any(a.extent is ROWS and a.name in own for r in reductions for a in r.axes):
@@ -136,6 +138,12 @@ def _points(
         if points > 1:
             return ((axis.name, points),)
     return ()
+
+
+def _is_shared(axis: Axis, reduction: Reduction) -> bool:
+    """Whether neighbours along an axis read something in common inside the reduction."""
+    loads = [x for x in walk(reduction.body) if isinstance(x, Load) and x.free & set(reduction.axes)]
+    return axis in reduction.free and any(axis not in x.free for x in loads)
 
 
 def _divisor(axis: Axis, most: int) -> int:

@@ -7,7 +7,6 @@ of an address that a loop moves is computed at that loop's level; what points of
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...graph import ROWS, DType
@@ -40,6 +39,7 @@ class AccessWriter:
         self.depth: dict[Axis, int] = {}
         self.lane_axis: Axis | None = None
         self.buffers: dict[Buffer, str] = {}
+        self.places: dict[object, tuple[Affine, int | None]] = {}
         self.row_mask = ""
         """Inside a sum over rows in the lanes: which lanes hold a row. What is loaded for the others is zero."""
 
@@ -130,11 +130,18 @@ class AccessWriter:
     def _buffer(self, buffer: Buffer) -> str:
         return self.buffers.setdefault(buffer, f"%b{len(self.buffers)}")
 
-    def _place(self, buffer: Buffer, index: Sequence[Affine]) -> tuple[Affine, int | None]:
+    def _place(self, buffer: Buffer, index: tuple[Affine, ...]) -> tuple[Affine, int | None]:
         """An element's offset, and how far apart neighbours in the lanes lie (None: not evenly).
 
         Where the lanes run over a buffer's blocks of rows, they lie side by side, and lane 0 begins a block.
         """
+        key = (buffer, index, self.lane_axis)
+        found = self.places.get(key)
+        if found is None:
+            found = self.places[key] = self._found_place(buffer, index)
+        return found
+
+    def _found_place(self, buffer: Buffer, index: tuple[Affine, ...]) -> tuple[Affine, int | None]:
         axis = self.lane_axis
         if axis is not None and buffer.block == self.plan.width and index[0] == Affine.of(axis):
             strides = buffer.strides()
