@@ -14,7 +14,7 @@ from .compiler.elaborate import Program, check_fit
 from .compiler.elaborate import check as check_program
 from .compiler.elaborate import load as load_program
 from .compiler.graph import DType
-from .data import Scaler
+from .data import Known, Scaler
 from .data import load as load_data
 from .grammar.diagnostics import CompileError, Diagnostic
 from .grammar.files import read_source
@@ -57,8 +57,8 @@ def float_type(name: str) -> DType:
     return DType(name)
 
 
-def make_model(program: Program, folder: Path, seed: int | None = None) -> Model:
-    """The model of a program, with its data if it names any."""
+def make_model(program: Program, folder: Path, seed: int | None = None, known: Known | None = None) -> Model:
+    """The model of a program, with its data if it names any; known: scalers and classes of an earlier training."""
     plan = program.data(prober(folder))
     widths = {} if plan is None else {n: tuple(v.shape[1:]) for n, v in plan.graph.outputs.items()}
     network = program.network(widths)  # type: ignore[arg-type]
@@ -66,7 +66,11 @@ def make_model(program: Program, folder: Path, seed: int | None = None) -> Model
     if train is not None:
         check_fit(network, train, plan)
     model = Model(program, network, seed=seed, folder=folder)
-    model.data = None if plan is None else load_data(plan, folder, program.dtype.value)
+    if plan is not None:
+        used = (*(spec.name for spec in network.inputs), "target")
+        data = model.data = load_data(plan, folder, program.dtype.value, used, known)
+        model.scalers, model.classes = dict(data.scalers), dict(data.classes)
+        model.columns = dict(data.columns)
     return model
 
 
@@ -100,7 +104,7 @@ def load(path: str | Path) -> Model:
             n: Scaler(np.asarray(shift), np.asarray(scale))
             for n, (shift, scale) in json.loads(metadata.get("scalers", "{}")).items()
         }
-        classes = json.loads(metadata.get("classes", "{}"))
+        classes, columns = (json.loads(metadata.get(n, "{}")) for n in ("classes", "columns"))
     except (KeyError, ValueError, TypeError, AttributeError):
         raise checkpoint.failure(
             "E0703",
@@ -111,7 +115,7 @@ def load(path: str | Path) -> Model:
     program = load_program(source, folder=folder, settings=constants, dtype=dtype)
     model = Model(program, program.network(widths), folder=folder or file.parent)
     take_weights(model, file, tensors)
-    model.scalers, model.classes = scalers, classes
+    model.scalers, model.classes, model.columns = scalers, classes, columns
     return model
 
 

@@ -6,7 +6,7 @@ the arithmetic, in the program's precision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler.elaborate.data import DataPlan, Leaf
+from .compiler.elaborate.data import DataPlan, Entry, Leaf
 from .compiler.interpreter import evaluate
+from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .runtime import philox, tables
 
 Array = NDArray[Any]
@@ -38,35 +39,95 @@ class Scaler:
 
 @dataclass(frozen=True, slots=True)
 class Data:
+    """What a data block gives. What was learned from the training rows, and must be the same for other rows:
+    scalers by entry, the words of categories by entry, the columns of each CSV file."""
+
     training: Mapping[str, Array]
     validation: Mapping[str, Array] | None
     scalers: Mapping[str, Scaler] = field(default_factory=dict)
     classes: Mapping[str, list[str]] = field(default_factory=dict)
+    columns: Mapping[str, list[str]] = field(default_factory=dict)
 
 
-def load(plan: DataPlan, folder: Path, dtype: str) -> Data:
-    """Raises CompileError for files that cannot be used."""
-    classes: dict[str, list[str]] = {}
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Scalers and classes of an earlier training, to be used instead of new ones."""
+
+    scalers: Mapping[str, Scaler] = field(default_factory=dict)
+    classes: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+def load(
+    plan: DataPlan, folder: Path, dtype: str, used: Collection[str] = (), known: Known | None = None
+) -> Data:
+    """The observations of a data block. used: the entries that must be finite.
+
+    Raises CompileError for files that cannot be used and values that are not finite.
+    """
+    known = known or Known()
     needed = {v.attrs["name"] for v in plan.graph.live() if v.op.name == "input"}
-    leaves = {leaf.name: _leaf(leaf, folder, dtype, classes) for leaf in plan.leaves if leaf.name in needed}
+    entry_of = {e.categories: e.name for e in plan.entries if e.categories}
+    classes: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
+    leaves: dict[str, Array] = {}
+    for leaf in (x for x in plan.leaves if x.name in needed):
+        if leaf.kind == "csv":
+            columns[leaf.path] = list(tables.read_csv(folder / leaf.path, leaf.span)[0])
+        if leaf.categorical:
+            words = known.classes.get(entry_of.get(leaf.name, ""))
+            codes, found = tables.codes(folder / leaf.path, leaf.columns[0], words, leaf.span)
+            leaves[leaf.name] = np.array(codes, np.int64)
+            classes[entry_of.get(leaf.name, leaf.name)] = found
+        else:
+            leaves[leaf.name] = _numbers(leaf, folder, dtype)
     arrays = evaluate(plan.graph, leaves, seed=plan.seed)
-    entries = {e.name: e for e in plan.entries}
-    ready = {n: np.ascontiguousarray(a) for n, a in arrays.items() if n in entries}
-    rows = max(len(a) for a in ready.values())
-    kept = round(rows * plan.validation)
+    ready = {e.name: np.ascontiguousarray(arrays[e.name]) for e in plan.entries}
+    for entry in plan.entries:
+        if entry.name in used:
+            check_finite(ready[entry.name], entry)
+    return _split(plan, ready, known, classes, columns)
+
+
+def _split(
+    plan: DataPlan,
+    ready: dict[str, Array],
+    known: Known,
+    classes: dict[str, list[str]],
+    columns: dict[str, list[str]],
+) -> Data:
+    rows = max((len(a) for a in ready.values()), default=0)
+    kept = min(round(rows * plan.validation), max(rows - 1, 0))
     order = np.argsort(philox.uniform(plan.split_seed, SPLIT_STREAM, 0, rows, np.float64), kind="stable")
     first, second = np.sort(order[kept:]), np.sort(order[:kept])
     scalers: dict[str, Scaler] = {}
-    for name, entry in entries.items():
+    for entry in plan.entries:
         if entry.scaling != "none":
-            scalers[name] = scaler = fit_scaler(ready[name][first], entry.scaling)
-            ready[name] = scaler.apply(ready[name])
-    named = {n: classes[e.categories] for n, e in entries.items() if e.categories in classes}
-    training = {n: np.ascontiguousarray(a[first]) for n, a in ready.items() if len(a) == rows}
-    validation = (
-        {n: np.ascontiguousarray(a[second]) for n, a in ready.items() if len(a) == rows} if kept else None
-    )
-    return Data(training, validation, scalers, named)
+            found = known.scalers.get(entry.name)
+            scaler = found if found is not None else fit_scaler(ready[entry.name][first], entry.scaling)
+            scalers[entry.name] = scaler
+            ready[entry.name] = scaler.apply(ready[entry.name])
+
+    def part(chosen: Array) -> dict[str, Array]:
+        return {n: np.ascontiguousarray(a[chosen]) for n, a in ready.items() if len(a) == rows}
+
+    return Data(part(first), part(second) if kept else None, scalers, classes, columns)
+
+
+def check_finite(array: Array, entry: Entry) -> None:
+    """Raises CompileError (E0605) for the first value that is not finite."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    row, *rest = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    value = array[(row, *rest)]
+    place = f"row {row}" + (f", position {rest}" if rest else "")
+    raise CompileError(
+        (
+            Diagnostic(
+                "E0605", f"`{entry.name}` holds a value that is not finite: {value}", Label(entry.span, place),
+                help="a loss of such a value is never a number: leave the row out or fill the cell",
+            ),
+        )
+    )  # fmt: skip
 
 
 def fit_scaler(x: Array, kind: str) -> Scaler:
@@ -74,21 +135,21 @@ def fit_scaler(x: Array, kind: str) -> Scaler:
     values = x.astype(np.float64)
     if kind == "standardize":
         shift, scale = values.mean(0), values.std(0)
+        scale = np.where(scale > 1e-13 * np.abs(shift), scale, 0.0)  # what rounding leaves of a constant
     else:
         shift, scale = values.min(0), np.ptp(values, 0)
     return Scaler(shift, np.where(scale > 0, scale, 1.0))
 
 
-def _leaf(leaf: Leaf, folder: Path, dtype: str, classes: dict[str, list[str]]) -> Array:
+def _numbers(leaf: Leaf, folder: Path, dtype: str) -> Array:
     path = folder / leaf.path
     if leaf.kind != "csv":
-        return np.asarray(tables.load_arrays(path, leaf.kind, leaf.span)[leaf.key])
+        array = np.asarray(tables.load_arrays(path, leaf.kind, leaf.span)[leaf.key])
+        if array.dtype.kind not in "biuf":
+            message = f"{tables.shown(path)} holds {array.dtype} values where numbers are needed"
+            raise CompileError((Diagnostic("E0604", message, Label(leaf.span, "read as numbers here")),))
+        return array
     _, rows, _ = tables.read_csv(path, leaf.span)
-    if leaf.categorical:
-        texts = [row[leaf.columns[0]] for row in rows]
-        found = classes[leaf.name] = tables.classes(texts)
-        codes = {text: i for i, text in enumerate(found)}
-        return np.array([codes[t] for t in texts], np.int64)
     try:
         array = np.array([[row[c] for c in leaf.columns] for row in rows], dtype=np.float64)
     except ValueError:

@@ -44,6 +44,7 @@ class Model:
         self.data: Any = None
         self.scalers: dict[str, Any] = {}
         self.classes: dict[str, list[str]] = {}
+        self.columns: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
         self._units: dict[Any, Unit] = {}

@@ -6,6 +6,7 @@ cursor, the statistics of the running epoch and the history under ``run.``. ``be
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def metadata(model: Model) -> dict[str, str]:
     """What a weights file tells besides weights: the program, its settings, how data were scaled."""
     found = {
         "source": model.program.source.text,
+        "source_sha256": hashlib.sha256(model.program.source.text.encode()).hexdigest(),
         "name": model.program.source.name,
         "dtype": model.program.dtype.value,
         "constants": json.dumps(dict(model.program.definitions.constants)),
@@ -37,9 +39,10 @@ def metadata(model: Model) -> dict[str, str]:
     }
     if model.folder is not None:
         found["folder"] = str(model.folder)
-    if model.data is not None:
-        scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in model.data.scalers.items()}
-        found |= {"scalers": json.dumps(scalers), "classes": json.dumps(model.data.classes)}
+    scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in model.scalers.items()}
+    for name, value in (("scalers", scalers), ("classes", model.classes), ("columns", model.columns)):
+        if value:
+            found[name] = json.dumps(value)
     return found
 
 
@@ -54,13 +57,24 @@ def save_run(folder: Path, model: Model, trainer: Trainer) -> None:
     tensors["run.history"] = trainer.history[: trainer.native.get("epoch")].copy()
     tensors["run.size"] = np.array([trainer.rows, trainer.batch, trainer.epochs], np.int64)
     if np.isfinite(trainer.native.double("best")):
-        views = {x.name: view(trainer.best, x, x.fixed) for x in model.memory.layouts}
-        best = {n.split(".", 1)[1]: a for n, a in views.items() if not n.startswith("state.")}
-        save(folder / "best.safetensors", {n: best[n] for n in model.state_dict()}, about)
+        save(folder / "best.safetensors", best_weights(model, trainer), about)
     save(folder / "last.safetensors", tensors, about)
 
 
-def _refuse(folder: Path, message: str, help: str = "") -> CompileError:
+def save_best(path: Path, model: Model, trainer: Trainer) -> None:
+    """Writes the best weights so far to a place of their own; the present ones when no epoch has ended."""
+    known = np.isfinite(trainer.native.double("best"))
+    save(path, best_weights(model, trainer) if known else model.state_dict(), metadata(model))
+
+
+def best_weights(model: Model, trainer: Trainer) -> dict[str, Array]:
+    """Parameters and buffers after the best epoch, by their names."""
+    views = {x.name: view(trainer.best, x, x.fixed) for x in model.memory.layouts}
+    return {n: np.array(views[place]) for n, place in model.places().items()}
+
+
+def refuse(folder: Path, message: str, help: str = "") -> CompileError:
+    """The error (E0704) for a run that cannot go on."""
     where = Label(Span(Source(str(folder), ""), 0, 0))
     return CompileError((Diagnostic("E0704", message, where, help=help),))
 
@@ -70,11 +84,11 @@ def settings(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise _refuse(
+        raise refuse(
             folder, f"{folder} is no run that could be resumed", "name a folder such as runs/NAME-001"
         ) from None
     if not isinstance(found, dict) or not (folder / "last.safetensors").exists():
-        raise _refuse(folder, f"{folder} holds no last.safetensors to go on from")
+        raise refuse(folder, f"{folder} holds no last.safetensors to go on from")
     return found
 
 
@@ -82,14 +96,14 @@ def restore(folder: Path, model: Model, trainer: Trainer) -> None:
     """Brings model and trainer to where the run stood; raises CompileError when the program or data have changed."""
     tensors, about = load(folder / "last.safetensors")
     if about.get("source") != model.program.source.text:
-        raise _refuse(
+        raise refuse(
             folder, "the program has changed since the run was started", "start a new run, or undo the change"
         )
     if "run.cursor" not in tensors:
-        raise _refuse(folder, f"{folder}/last.safetensors holds weights alone")
+        raise refuse(folder, f"{folder}/last.safetensors holds weights alone")
     rows, batch, _ = (int(v) for v in tensors["run.size"])
     if (rows, batch) != (trainer.rows, trainer.batch):
-        raise _refuse(
+        raise refuse(
             folder, f"the run had {rows} rows in batches of {batch}, now {trainer.rows} in {trainer.batch}"
         )
     take_weights(model, folder / "last.safetensors", tensors)

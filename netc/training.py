@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .arrays import target_of
 from .compiler import units
 from .compiler.pipeline import build
+from .grammar.source import Span
 from .runtime.artifact import DIVERGED, EXHAUSTED, GRAIN, RUNNING, SLOT, STOPPED
 from .runtime.cores import physical_cores
 from .runtime.cpu import Frame, Library, Run, aligned
@@ -30,9 +31,9 @@ UNLIMITED = 2**62
 class Diverged(ArithmeticError):
     """The loss is no longer finite."""
 
-    def __init__(self, step: int, epoch: int, where: str) -> None:
+    def __init__(self, step: int, epoch: int, where: str, span: Span | None = None) -> None:
         super().__init__(f"the loss is not finite at step {step} (epoch {epoch}){where}")
-        self.step, self.epoch, self.where = step, epoch, where
+        self.step, self.epoch, self.where, self.span = step, epoch, where, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class Trainer:
                     on_epoch(history.rows[-1])
         status = native.get("status")
         if status == DIVERGED:
-            raise Diverged(native.get("step") + 1, native.get("epoch") + 1, self._blame())
+            raise Diverged(native.get("step") + 1, native.get("epoch") + 1, *self._blame())
         history.status = {STOPPED: "stopped", EXHAUSTED: "early stop"}.get(status, "finished")
         history.best_epoch = native.get("best_epoch") + 1
         return history
@@ -221,26 +222,36 @@ class Trainer:
         metrics = finish_metrics(self.end, totals)
         return EpochRow(index + 1, float(values[0]), float(values[1]), metrics)
 
-    def _blame(self) -> str:
-        """The layer and line whose value is not finite first, by interpreting the step that failed."""
+    def _blame(self) -> tuple[str, Span | None]:
+        """The layer whose value is not finite first and its line, by interpreting the step that failed."""
         from .compiler.interpreter import trace_nonfinite
 
-        row = self.native.get("row")
+        row, step = self.native.get("row"), self.native.get("step") + 1
         count = min(self.batch, self.rows - row)
         order = self.native._keep[1][2] if self.shuffle else np.arange(self.rows)
         chosen = order[row : row + count]
         leaves = {n: a[chosen] for n, a in self.data.items()} | dict(self.model.memory.views)
-        leaves |= {
-            f"scalar.{n}": np.asarray(1) for n in ("step", "epoch", "steps", "epochs", "steps_per_epoch")
-        }
+        leaves |= {f"scalar.{n}": np.asarray(1) for n in ("epoch", "steps", "epochs", "steps_per_epoch")}
+        leaves["scalar.step"] = np.asarray(step)
         for name, array in leaves.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return f": {name.split('.', 1)[-1]} holds values that are not finite"
-        graph = self.graphs["step"]
-        found = trace_nonfinite(graph, leaves, seed=self.seed, step=self.native.get("step") + 1)
+                path = name.split(".", 1)[-1]
+                after = f" after step {step - 1}" if name.startswith(("param.", "buffer.", "state.")) else ""
+                return f": {path} holds values that are not finite{after}", self._line(path)
+        found = trace_nonfinite(self.graphs["step"], leaves, seed=self.seed, step=step)
         if found is None:
-            return ""
-        return f": first in {found.origin.layer or 'the loss'}, {found.origin.span}"
+            return "", None
+        layer = found.origin.layer
+        known = next((x for x in self.model.network.layers if x.path == layer), None)
+        if known is None:
+            return f": first in {layer or 'the loss'}, {found.origin.span}", self.plan.loss_call.span
+        return f": first in layer {known.path}, {known.name}, {known.span}", known.span
+
+    def _line(self, path: str) -> Span | None:
+        """Where the layer of a parameter, or an input, is written."""
+        layers = [x.span for x in self.model.network.layers if path in x.parameters]
+        inputs = [x.span for x in self.model.network.inputs if x.name == path]
+        return next(iter(layers + inputs), None)
 
 
 def file_data(model: Model) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:

@@ -35,9 +35,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
         help_text = "files that were there before are as they were"
         raise failure("E0705", f"{path} cannot be written: {error.strerror}", path, help_text) from None
 

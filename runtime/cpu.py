@@ -97,18 +97,18 @@ class Unit:
     ) -> dict[str, Array]:
         """Runs the unit. inputs: contiguous arrays of the right dtype and shape. Returns copies of the outputs."""
         frame = self.frame(rows)
-        for name, array in inputs.items():
-            slot = self.layout.inputs.get(name)
-            if slot is not None:
-                frame.table[slot] = array.ctypes.data
-        frame.scalars[:] = 0
-        frame.scalars[0], frame.scalars[-1] = step, seed
-        self._entry(frame.table.ctypes.data, rows, step, seed, None)
-        results = {
-            n: np.array(frame.output(n, rows), order="C") for n in self.layout.outputs if self._is_work(n)
-        }
-        self.release(frame)
-        return results
+        try:
+            for name, array in inputs.items():
+                slot = self.layout.inputs.get(name)
+                if slot is not None:
+                    frame.table[slot] = array.ctypes.data
+            frame.scalars[:] = 0
+            frame.scalars[0], frame.scalars[-1] = step, seed
+            self._entry(frame.table.ctypes.data, rows, step, seed, None)
+            names = [n for n in self.layout.outputs if self._is_work(n)]
+            return {n: np.array(frame.output(n, rows), order="C") for n in names}
+        finally:
+            self.release(frame)
 
     def _is_work(self, name: str) -> bool:
         return self.layout.table[self.layout.outputs[name]].space == "work"

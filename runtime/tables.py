@@ -142,6 +142,22 @@ def _words(text: str) -> str:
     return "`categories(...)` turns a column of words into class numbers"
 
 
+def codes(path: Path, column: int, words: list[str] | None, span: Span) -> tuple[list[int], list[str]]:
+    """A column of words as class numbers, and the words. Given words, others raise CompileError (E0604)."""
+    names, body, _ = read_csv(path, span)
+    texts = [row[column] for row in body]
+    found = classes(texts) if words is None else words
+    numbers = {text: i for i, text in enumerate(found)}
+    for at, text in enumerate(texts):
+        if text not in numbers:
+            _, lines, delimiter = _read(path, span)
+            line = lines[len(lines) - len(body) + at]
+            _fail("E0604", f"{shown(path)} has the class `{text}`, which the training data did not have",
+                  _place(path, line, column, delimiter, f"column `{names[column]}`"), Label(span, "read as classes here"),
+                  help="known are " + ", ".join(found[:12]))  # fmt: skip
+    return [numbers[t] for t in texts], found
+
+
 def classes(texts: list[str]) -> list[str]:
     """The distinct values of a categorical column, numbers in their order, words by alphabet."""
     found = set(texts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +33,7 @@ train {
     batch = 16
     epochs = 40
     metrics = [r2]
+    log_every = 1000
 }
 """
 
@@ -76,43 +77,45 @@ def test_a_run_stopped_after_some_steps_resumes_to_the_same_bits(program: Path, 
     same(tmp_path, tmp_path / "whole" / "small-001")
 
 
+def start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
+    """``netc train`` as a process of its own that saves five times a second."""
+    code = "import netc.cli.train as t, netc.cli.main as m; t.SAVE_SECONDS = 0.2; m.run()"
+    command = [sys.executable, "-c", code, "train", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
+    """Until the run has saved a step, or has ended."""
+    deadline = time.time() + 60
+    while time.time() < deadline and process.poll() is None:
+        record = folder / "run.json"
+        if record.exists() and json.loads(record.read_text())["step"]:
+            return
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_leaves_valid_files_and_resumes(
+def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     program: Path, tmp_path: Path, sign: signal.Signals
 ) -> None:
-    epochs = "60000"
-    code = "import netc.cli.train as t, netc.cli.main as m; t.SAVE_SECONDS = 0.2; m.run()"
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "train",
-        str(program),
-        "--epochs",
-        epochs,
-        "--out",
-        str(tmp_path / "cut"),
-        "--quiet",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
+    epochs = "20000"
+    process = start([str(program), "--epochs", epochs, "--out", str(tmp_path / "cut")])
     folder = tmp_path / "cut" / "small-001"
-    deadline = time.time() + 60
-    while time.time() < deadline and not (folder / "run.json").exists():
-        time.sleep(0.05)
-    time.sleep(0.8)
+    wait_for_a_save(process, folder)
     process.send_signal(sign)
-    process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if sign is signal.SIGINT else -signal.SIGKILL)
+    assert (f"go on with: netc train --resume {folder}" in said) == (sign is signal.SIGINT)
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == ("interrupted" if sign is signal.SIGINT else "running")
-    assert 0 < record["step"] < 60000 * 15
+    assert 0 < record["step"] < 20000 * 15
     tensors, _ = load(folder / "last.safetensors")
-    assert all(
-        np.isfinite(a).all() for n, a in tensors.items() if a.dtype.kind == "f" and not n.startswith("run.")
-    )
     reached = int(tensors["run.cursor"][0])
-    assert len((folder / "history.csv").read_text().splitlines()) >= 1
     assert reached > 0
+    assert not list(folder.glob("*.part")) or sign is signal.SIGKILL
+    run(["train", "--resume", str(folder), "--quiet"])
+    run(["train", str(program), "--epochs", epochs, "--out", str(tmp_path / "whole"), "--quiet"])
+    same(folder, tmp_path / "whole" / "small-001")
 
 
 def test_resume_goes_on_in_the_same_folder(

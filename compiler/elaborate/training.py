@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from ...grammar import syntax as s
@@ -33,6 +34,7 @@ from .values import (
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
+    "save",
 )  # fmt: skip
 
 
@@ -127,6 +129,7 @@ class TrainPlan:
     clip_norm: float | None = None
     clip_value: float | None = None
     metrics: tuple[Metric, ...] = ()
+    save: str | None = None
     span: Span | None = None
 
     def loss(self, graph: Graph, output: Value, target: Value) -> Value:
@@ -403,11 +406,30 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
     value = evaluate(ctx, e)
     if name == "clip":
         return replace(plan, clip_norm=_limit(value, e.span))
+    if name == "save":
+        return replace(plan, save=_weights_path(value, e.span))
     if name == "shuffle":
         return replace(plan, shuffle=as_bool(value, e.span))
     if name == "seed":
         return replace(plan, seed=as_int(value, e.span))
     return replace(plan, **{name: _positive(value, e.span)})  # type: ignore[arg-type]
+
+
+def _weights_path(value: Any, span: Span) -> str:
+    """A .safetensors file beside the program or in a folder there."""
+    if not isinstance(value, str):
+        fail("E0303", f"a file name in quotes is needed here, not {describe(value)}", span)
+    path = PurePath(value)
+    if (
+        path.suffix != ".safetensors"
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in value
+        or ":" in value
+    ):
+        fail("E0304", f"weights cannot be saved as {value}", span,
+             help='name a file in the program\'s folder, such as "weights.safetensors"')  # fmt: skip
+    return value
 
 
 def _limit(value: Any, span: Span) -> float:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from ..api import load, make_model, open_program
+from ..api import load, make_model, open_program, take_weights
+from ..data import Known
+from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..training import file_data
 from .predict import weights_file
 
@@ -18,13 +20,23 @@ from .predict import weights_file
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(weights: str, program: str | None, as_json: bool) -> None:
     """Loss and metrics of a run's best weights (or a weights file) on the data of its program, or of another PROGRAM."""
-    saved = load(weights_file(Path(weights)))
+    file = weights_file(Path(weights))
+    if file.suffix == ".net":
+        raise click.UsageError(
+            "name a run or a weights file, then the program: netc eval WEIGHTS PROGRAM.net"
+        )
+    saved = load(file)
     path = Path(program) if program else Path(saved.folder or ".") / Path(saved.program.source.name).name
     model = make_model(
         open_program(path, dict(saved.program.definitions.constants), saved.program.dtype.value),
         path.resolve().parent,
+        known=Known(saved.scalers, saved.classes),
     )
-    model.load_state_dict(saved.state_dict())
+    take_weights(model, file, saved.state_dict())
+    if model.data is None or model.plan is None:
+        missing = "train" if model.plan is None else "data"
+        label = Label(model.program.net.name.span)
+        raise CompileError((Diagnostic("E0802", f"the program has no {missing} block", label),))
     training, validation = file_data(model)
     found = {"training": model.evaluate(*training)}
     if validation is not None:

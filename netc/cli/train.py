@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__
 from ..api import make_model, open_program
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
+from ..grammar.source import Source, Span
 from ..model import Model, with_learning_rate
-from ..runs import restore, save_run, settings
-from ..runtime.rundir import HistoryFile, create, write_json
+from ..runs import refuse, restore, save_best, save_run, settings
+from ..runtime.rundir import HistoryFile, create, latest, write_json
 from ..training import Diverged, EpochRow, History, Trainer
 from .main import settings_of
+from .output import print_diagnostics
 from .reporters import Reporter, make_reporter
 
 SAVE_SECONDS = 10.0
+CODES = {"interrupted": 130, "diverged": 3}
+LATEST = "the latest"
+ALLOWED_WITH_RESUME = ("file", "epochs", "threads", "out", "resume", "quiet", "as_json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,51 +33,100 @@ class Options:
     """What a run is started with; kept in run.json, from which a resumed run takes it."""
 
     file: str
-    epochs: int | None
-    batch: int | None
-    lr: float | None
-    seed: int | None
-    dtype: str
-    set: tuple[str, ...]
+    epochs: int | None = None
+    batch: int | str | None = None
+    lr: float | None = None
+    seed: int | None = None
+    dtype: str = "float32"
+    set: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+def _batch(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """A number of rows, or ``full``."""
+    if value is None or value == "full":
+        return value
+    number: int = click.IntRange(1, 2**40)(value, param, ctx)
+    return number
 
 
 @click.command("train")
 @click.argument("file", required=False)
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training rows.")
-@click.option("--batch", type=click.IntRange(1), help="Rows a step.")
+@click.option("--epochs", type=click.IntRange(1, 2**40), help="Passes over the training rows.")
+@click.option("--batch", callback=_batch, metavar="ROWS", help="Rows a step, or full.")
 @click.option("--lr", type=float, help="The optimizer's learning rate.")
-@click.option("--seed", type=int, help="Of weights, shuffling and dropout.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, shuffling and dropout.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="At most so many; results do not depend on it.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 @click.option("--out", default="runs", show_default=True, help="Where the run's folder is made.")
-@click.option("--resume", metavar="RUN", help="Go on with an interrupted run, by its folder.")
+@click.option(
+    "--resume", metavar="[RUN]", is_flag=False, flag_value=LATEST,
+    help="Go on with an interrupted run: its folder, or the latest run of FILE.",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an epoch.")
+@click.pass_context
 def command(
-    file: str | None, epochs: int | None, batch: int | None, lr: float | None, seed: int | None, dtype: str,
-    pairs: tuple[str, ...], out: str, resume: str | None, quiet: bool, as_json: bool,
+    ctx: click.Context, file: str | None, epochs: int | None, batch: int | str | None, lr: float | None,
+    seed: int | None, threads: int | None, dtype: str, pairs: tuple[str, ...], out: str, resume: str | None,
+    quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the network of a .net file on the data that it names."""
     if resume is not None:
-        folder = Path(resume)
-        known = settings(folder)
-        options = Options(**{k: known["options"][k] for k in Options.__dataclass_fields__})
-        options = Options(**{**asdict(options), "epochs": epochs or options.epochs})
+        _refuse_other_options(ctx)
+        folder = _run_folder(file, resume, Path(out))
+        options = _resumed(folder, epochs, threads)
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
-        options = Options(file, epochs, batch, lr, seed, dtype, pairs)
+        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads)
     model = open_model(options)
-    trainer = Trainer(model, (), None, options.epochs, options.batch, None, None)
+    trainer = Trainer(model, (), None, options.epochs, options.batch, None, None, options.threads)
     if resume is None:
         folder = create(Path(out), model.program.name)
     else:
         restore(folder, model, trainer)
-    code = _run(folder, model, trainer, options, make_reporter(model, quiet, as_json))
+    code = _run(folder, model, trainer, options, make_reporter(model, trainer.rows, quiet, as_json))
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _refuse_other_options(ctx: click.Context) -> None:
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in ALLOWED_WITH_RESUME:
+            raise click.UsageError(
+                f"a resumed run keeps its {parameter.opts[0]}; start a new one to change it"
+            )
+
+
+def _run_folder(file: str | None, resume: str, out: Path) -> Path:
+    """The run that is meant: by its folder, or the latest one of a program."""
+    if resume.endswith(".net") and file is None:
+        file, resume = resume, LATEST
+    if resume != LATEST:
+        return Path(resume)
+    if file is None:
+        raise click.UsageError("--resume needs a run's folder, or a .net file whose latest run is meant")
+    name = open_program(file).name
+    found = latest(out, name)
+    if found is None:
+        raise refuse(out, f"{out} holds no run of `{name}`", f"start one: netc train {file}")
+    return found
+
+
+def _resumed(folder: Path, epochs: int | None, threads: int | None) -> Options:
+    try:
+        known = dict(settings(folder)["options"])
+        fields = {k: v for k, v in known.items() if k in Options.__dataclass_fields__}
+        options = Options(**{**fields, "set": tuple(fields.get("set", ()))})
+    except (KeyError, TypeError, ValueError):
+        raise refuse(folder, f"{folder}/run.json does not tell how the run was started") from None
+    return replace(options, epochs=epochs or options.epochs, threads=threads or options.threads)
 
 
 def open_model(options: Options) -> Model:
@@ -82,49 +138,110 @@ def open_model(options: Options) -> Model:
             raise CompileError((Diagnostic("E0802", f"the program has no {name} block", label),))
     model = make_model(program, Path(options.file).resolve().parent, options.seed)
     if options.lr is not None and model.plan is not None:
-        model.plan = with_learning_rate(model.plan, options.lr)
+        try:
+            model.plan = with_learning_rate(model.plan, options.lr)
+        except ValueError as error:
+            raise click.UsageError(f"--lr: {error}") from None
     return model
+
+
+class _Record:
+    """The files of a run in progress."""
+
+    def __init__(self, folder: Path, model: Model, trainer: Trainer, options: Options) -> None:
+        self.folder, self.model, self.trainer, self.options = folder, model, trainer, options
+        self.metrics = [m.name for m in model.plan.metrics] if model.plan else []
+        self.started = time.time()
+        self.history: HistoryFile | None = None
+
+    def begin(self) -> None:
+        self.save("running")
+        self.history = HistoryFile(
+            self.folder / "history.csv", ["epoch", "loss", "validation_loss", *self.metrics]
+        )
+
+    def epoch(self, row: EpochRow) -> None:
+        assert self.history is not None
+        self.history.add(
+            row.epoch, row.loss, row.validation_loss, *(row.metrics.get(m) for m in self.metrics)
+        )
+
+    def save(self, status: str) -> None:
+        """Weights and run.json, each whole or not at all."""
+        if self.history is not None:
+            self.history.flush()
+        save_run(self.folder, self.model, self.trainer)
+        native, now = self.trainer.native, time.time()
+        content = {
+            "netc": __version__, "status": status,
+            "options": {**asdict(self.options), "file": str(Path(self.options.file).resolve())},
+            "started": self.started, "seconds": now - self.started, "epoch": native.get("epoch"),
+            "step": native.get("step"), "best_epoch": native.get("best_epoch") + 1,
+        }  # fmt: skip
+        write_json(self.folder / "run.json", content)
+
+    def end(self, status: str) -> list[str]:
+        """The last save; gives the names of what was written."""
+        if self.history is not None:
+            self.history.close()
+        self.save(status)
+        files = [n for n in ("best.safetensors", "last.safetensors") if (self.folder / n).exists()]
+        written = [str(self.folder / n) for n in (*files, "history.csv", "run.json")]
+        place = self.model.plan.save if self.model.plan else None
+        if place is not None and self.model.folder is not None:
+            save_best(self.model.folder / place, self.model, self.trainer)
+            written.append(str(self.model.folder / place))
+        return written
 
 
 def _run(folder: Path, model: Model, trainer: Trainer, options: Options, reporter: Reporter) -> int:
     """Runs to the end or an interruption, saves, and gives the exit code."""
-    metrics = [m.name for m in model.plan.metrics] if model.plan else []
-    history_file = HistoryFile(folder / "history.csv", ["epoch", "loss", "validation_loss", *metrics])
-    started = time.time()
-    status, code, history = "finished", 0, History()
+    record = _Record(folder, model, trainer, options)
+    try:
+        record.begin()
+        status, history = _train(trainer, record, reporter, options)
+        written = record.end(status)
+    except CompileError as error:
+        raise _with_way_back(error, folder) from None
+    reporter.end(folder, status, history, written)
+    return CODES.get(status, 0)
 
-    def record(state: str) -> None:
-        content = {
-            "netc": __version__, "status": state, "options": {**asdict(options), "file": str(Path(options.file).resolve())},
-            "started": started, "seconds": time.time() - started, "epoch": trainer.native.get("epoch"),
-            "step": trainer.native.get("step"), "best_epoch": trainer.native.get("best_epoch") + 1,
-        }  # fmt: skip
-        write_json(folder / "run.json", content)
 
-    def on_save() -> None:
-        save_run(folder, model, trainer)
-        record("running")
+def _train(trainer: Trainer, record: _Record, reporter: Reporter, options: Options) -> tuple[str, History]:
+    """The run itself: how it ended and, where it was not cut short, its history."""
 
     def on_epoch(row: EpochRow) -> None:
-        history_file.add(row.epoch, row.loss, row.validation_loss, *(row.metrics.get(m) for m in metrics))
+        record.epoch(row)
         reporter.epoch(row)
 
-    on_save()
     reporter.begin(trainer.epochs)
     try:
-        history = trainer.run(on_epoch, on_save=on_save, save_seconds=SAVE_SECONDS)
-        status = history.status
+        history = trainer.run(on_epoch, on_save=lambda: record.save("running"), save_seconds=SAVE_SECONDS)
+        return history.status, history
     except KeyboardInterrupt:
-        status, code = "interrupted", 130
+        return "interrupted", History()
     except Diverged as error:
-        status, code = "diverged", 3
         reporter.close()
-        click.echo(f"error[E0801]: {error}", err=True)
-    history_file.close()
-    save_run(folder, model, trainer)
-    record(status)
-    reporter.end(folder, status, history)
-    return code
+        print_diagnostics((_diverged(error, options),), "full")
+        return "diverged", History()
+    finally:
+        reporter.close()
+
+
+def _with_way_back(error: CompileError, folder: Path) -> CompileError:
+    """A run that cannot be saved any more is whole on disk as of its last save: the message says how to go on."""
+    if not (folder / "run.json").exists():
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return error
+    advice = f"the run is as it was last saved; make room, then go on with: netc train --resume {folder}"
+    return CompileError(tuple(replace(d, help=advice) if d.code == "E0705" else d for d in error.diagnostics))
+
+
+def _diverged(error: Diverged, options: Options) -> Diagnostic:
+    span = error.span if error.span is not None else Span(Source(options.file, ""), 0, 0)
+    advice = "a smaller learning rate (--lr), a warm-up, or `clip` in the train block"
+    return Diagnostic("E0801", str(error), Label(span, "not finite from here on"), help=advice)
 
 
 __all__ = ["Options", "command", "open_model"]
