@@ -129,12 +129,26 @@ class Graph:
 
         New values take the graph's current ``origin``.
         """
-        key = (op.name, tuple(v.id for v in inputs), tuple(sorted(attrs.items())), _signs(attrs))
+        key = _key(op, inputs, attrs)
         found = self._interned.get(key)
         if found is not None:
             return found
         value_type = op.infer(*(v.type for v in inputs), **attrs)
-        value = Value(len(self.values), op, inputs, attrs, value_type, self.origin)
+        return self._new(key, op, inputs, attrs, value_type, self.origin)
+
+    def adopt(self, value: Value, inputs: tuple[Value, ...]) -> Value:
+        """A value of another graph on inputs of this one, which have the types of its own inputs."""
+        key = _key(value.op, inputs, value.attrs)
+        found = self._interned.get(key)
+        if found is not None:
+            return found
+        return self._new(key, value.op, inputs, value.attrs, value.type, value.origin)
+
+    def _new(
+        self, key: Hashable, op: Operation, inputs: tuple[Value, ...], attrs: Mapping[str, Any],
+        value_type: TensorType, origin: Origin,
+    ) -> Value:  # fmt: skip
+        value = Value(len(self.values), op, inputs, attrs, value_type, origin)
         self.values.append(value)
         self._interned[key] = value
         return value
@@ -147,9 +161,14 @@ class Graph:
         return iter(self.values)
 
 
-def _signs(attrs: Mapping[str, Hashable]) -> tuple[str, ...]:
+def _key(op: Operation, inputs: tuple[Value, ...], attrs: Mapping[str, Any]) -> Hashable:
+    """What equal values have in common."""
+    ids = tuple(v.id for v in inputs)
+    if not attrs:
+        return op.name, ids
     # 0.0 == -0.0, 1 == True and nan != nan as dictionary keys; their texts tell them apart.
-    return tuple(repr(attrs[name]) for name in sorted(attrs))
+    ordered = sorted(attrs.items())
+    return op.name, ids, tuple(ordered), tuple(repr(v) for _, v in ordered)
 
 
 def reachable(roots: Iterable[Value]) -> list[Value]:

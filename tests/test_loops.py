@@ -25,6 +25,7 @@ from netc.compiler.loops.lower import lower
 from netc.compiler.loops.unit import Unit
 from netc.compiler.ops.record import Case, NotDifferentiable, Operation
 from netc.compiler.pipeline import model_layout
+from netc.compiler.verify import InternalError, verify_unit
 
 TOLERANCE = 1e-12
 
@@ -71,6 +72,7 @@ def test_training_step(name: str, rows: int, vector_bytes: int) -> None:
     orders = {x.name: x.order for x in model_layout(step)[0]}
     for graph in (step, gradient):
         unit = lower(graph, orders, vector_bytes=vector_bytes)
+        verify_unit(unit)
         wanted = evaluate(graph, leaves, step=3, seed=5)
         assert_same(run(unit, leaves, rows=rows, step=3, seed=5), wanted)
 
@@ -126,3 +128,45 @@ def test_places_that_overlap_are_seen() -> None:
     together = replace(unit.memory, offsets={n: (0, 0) for n in unit.memory.offsets})
     wrong = run(replace(unit, memory=together), inputs, rows=3)["y"]
     assert not np.allclose(wrong, right)
+
+
+def test_a_right_unit_is_verified() -> None:
+    verify_unit(chain()[0])
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("order", "before it is written"),
+        ("output", "is never written"),
+        ("memory", "lie over each other"),
+        ("place", "has no place in memory"),
+        ("axis", "does not bind"),
+        ("neighbour", "at another place than it writes"),
+    ],
+)
+def test_a_wrong_unit_is_refused(what: str, message: str) -> None:
+    with pytest.raises(InternalError, match=message):
+        verify_unit(broken(what))
+
+
+def broken(what: str) -> Unit:
+    unit, _ = chain()
+    plan, (first, *_, last) = unit.memory, unit.kernels
+    kernel = last.kernel
+    (store,) = kernel.stores
+    match what:
+        case "order":
+            return replace(unit, kernels=unit.kernels[::-1])
+        case "output":
+            return replace(unit, kernels=unit.kernels[:-1])
+        case "memory":
+            return replace(unit, memory=replace(plan, offsets={n: (0, 0) for n in plan.offsets}))
+        case "place":
+            return replace(unit, memory=replace(plan, offsets={}))
+        case "axis":
+            changed = replace(kernel, axes=kernel.axes[1:])
+        case _:
+            value = Load(store.buffer, tuple(i + 1 for i in store.index))
+            changed = replace(kernel, stores=(replace(store, value=value),))
+    return replace(unit, kernels=(first, *unit.kernels[1:-1], Scheduled(changed, last.schedule)))

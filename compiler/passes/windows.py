@@ -1,4 +1,7 @@
-"""Rewrites of windows and their adjoints into forms without overlap: exact but for the order of a sum's terms.
+"""Rewrites of windows and their adjoints into forms without overlap.
+
+In: a graph. Out: a graph whose finite values are the same but for the order of a sum's terms; where the original leaves
+out a product with an infinite weight, the new form may multiply it by a zero of the padding.
 
 The derivative of a convolution folds products back over the windows they came from. The same numbers are a convolution
 of the padded cotangent with the flipped kernel, which needs no buffer for the products. Windows that do not overlap
@@ -10,12 +13,12 @@ from __future__ import annotations
 from .. import ops
 from ..graph import ROWS, Dim, Graph, Value
 from ..ops.contraction import free_dims
+from .rewrite import by_operation, rewrite
+from .simplify import DOUBLE
 
 
 def fold_apart(g: Graph, v: Value) -> Value | None:
     """The fold of windows side by side, each element in exactly one of them: the windows' elements put in place."""
-    if v.op.name != "fold":
-        return None
     a, y = v.attrs, v.inputs[0]
     if a["strides"] != a["sizes"] or any(d != 1 for d in a["dilations"]):
         return None
@@ -32,8 +35,6 @@ def fold_apart(g: Graph, v: Value) -> Value | None:
 
 def fold_product(g: Graph, v: Value) -> Value | None:
     """``fold(contract(x, w))`` with taps of w and positions of x: x padded, seen through windows, times w flipped."""
-    if v.op.name != "fold":
-        return None
     a = v.attrs
     product, order = v.inputs[0], list(range(len(v.inputs[0].shape)))
     if product.op.name == "permute":
@@ -87,7 +88,7 @@ def _spread_windows(g: Graph, x: Value, dims: list[int], fold: Value) -> Value:
 
 def slice_inwards(g: Graph, v: Value) -> Value | None:
     """A slice moves through permutations, windows, padding and the products of windows."""
-    if v.op.name != "slice" or any(s != 1 for s in v.attrs["steps"]):
+    if any(s != 1 for s in v.attrs["steps"]):
         return None
     x = v.inputs[0]
     ranges = list(zip(v.attrs["starts"], v.attrs["stops"], strict=True))
@@ -154,4 +155,11 @@ def _slice_product(g: Graph, x: Value, ranges: list[Range]) -> Value | None:
     return ops.contract(g, operands[0], operands[1], x.attrs["axes"])
 
 
-RULES = (fold_apart, fold_product, slice_inwards)
+RULES = by_operation((fold_apart, ("fold",)), (fold_product, ("fold",)), (slice_inwards, ("slice",)), DOUBLE)
+
+
+def rearrange_windows(graph: Graph) -> Graph:
+    """The graph with these rules applied, if it has windows."""
+    if not any(v.op.name in ("fold", "slice") for v in graph.live()):
+        return graph
+    return rewrite(graph, RULES)
