@@ -10,11 +10,11 @@ from ..runtime import cache
 from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
-from .backends.llvm.program import DataTensor, train_function
-from .graph import ROWS, DType, Graph
-from .loops.ir import Buffer, Space
+from .backends.llvm.program import train_function
+from .graph import ROWS, Graph
 from .loops.lower import choose_orders, lower
 from .loops.unit import Unit
+from .program import training
 
 Orders = Mapping[str, tuple[int, ...]]
 
@@ -92,38 +92,9 @@ def module_text(
         tuple(n for n in graphs["evaluate"].outputs if n.startswith("total.")) if "evaluate" in graphs else ()
     )
     if train:
-        module.entries.append(_train(module, units, entries, totals))
+        tables = {n: e.buffers for n, e in entries.items()}
+        module.entries.append(train_function(module, training(units, tables, totals)))
     return module.text(), totals
-
-
-def _train(
-    module: Module, units: Mapping[str, Unit], entries: Mapping[str, Entry], totals: tuple[str, ...]
-) -> str:
-    step = units["step"]
-    slots = {b: i for i, b in enumerate(entries["step"].buffers)}
-    tensors = [DataTensor(slots[b], _row_bytes(b)) for b in data_buffers(step)]
-    evaluate = None
-    if "evaluate" in units:
-        other = units["evaluate"]
-        places = {b: i for i, b in enumerate(entries["evaluate"].buffers)}
-        found = [DataTensor(places[b], _row_bytes(b)) for b in data_buffers(other)]
-        sums = [(places[other.outputs[n]], DType.float64) for n in totals]
-        evaluate = (found, {"loss": places[other.outputs["loss"]]}, sums)
-    return train_function(
-        module, tensors, step.outputs["loss"], {"loss": slots[step.outputs["loss"]]}, evaluate
-    )
-
-
-def data_buffers(unit: Unit) -> list[Buffer]:
-    """The observations a unit reads, by name: the order of their addresses behind the control block."""
-    return [unit.inputs[n] for n in sorted(unit.inputs) if unit.inputs[n].space is Space.data]
-
-
-def _row_bytes(buffer: Buffer) -> int:
-    size = buffer.dtype.itemsize
-    for extent in buffer.shape[1:]:
-        size *= int(extent)  # type: ignore[arg-type]
-    return size
 
 
 def _layout(entry: Entry, unit: Unit) -> UnitLayout:
