@@ -10,7 +10,19 @@ from typing import Any
 from ...grammar.source import Span
 from .. import ops
 from ..graph import ROWS, DType, Shape, Value, show_shape
-from .values import Context, as_bool, as_int, as_tensor, describe, fail, is_number, shape_of, spread, unify
+from .values import (
+    MAX_ELEMENTS,
+    Context,
+    as_bool,
+    as_int,
+    as_tensor,
+    describe,
+    fail,
+    is_number,
+    shape_of,
+    spread,
+    unify,
+)
 
 REQUIRED = object()
 
@@ -162,7 +174,15 @@ def _pad(ctx: Context, span: Span, x: Any, low: Any, high: Any, value: Any) -> A
         or len(high) != len(low)
     ):
         fail("E0303", f"pad needs one amount per dimension of {show_shape(tensor.shape)}", span)
-    return ops.pad(ctx.graph, tensor, low, high, [0] * len(low), float(value))
+    amounts = [[as_int(v, span, "an amount of padding") for v in side] for side in (low, high)]
+    if max(abs(v) for side in (*amounts, [0]) for v in side) > MAX_ELEMENTS:
+        fail("E0304", "an amount of padding is out of range", span)
+    if not is_number(value):
+        fail("E0303", f"padding is filled with a number, not {describe(value)}", span)
+    padded = ops.pad(ctx.graph, tensor, amounts[0], amounts[1], [0] * len(low), float(value))
+    if any(isinstance(d, int) and d < 1 for d in padded.shape):
+        fail("E0402", f"padding {low}, {high} leaves nothing of {show_shape(tensor.shape)}", span)
+    return padded
 
 
 def _window(ctx: Context, span: Span, x: Any, dims: Any, sizes: Any, strides: Any, dilations: Any) -> Any:

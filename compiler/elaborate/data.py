@@ -20,7 +20,7 @@ from ..graph import DType, Graph, Value, show_shape
 from .builtins import REQUIRED, Builtin
 from .expressions import evaluate
 from .findings import Findings
-from .values import UNKNOWN, Context, Definitions, as_int, as_tensor, describe, fail, is_number
+from .values import UNKNOWN, Context, Definitions, as_int, as_tensor, describe, fail, is_number, within_limit
 
 SETTINGS = ("validation", "split_seed", "seed")
 
@@ -85,7 +85,7 @@ class _Table:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scaled:
+class _ScaledTensor:
     kind: str
     value: Value
 
@@ -114,7 +114,7 @@ class _Reader:
 
     def _scale(self, kind: str) -> Callable[..., Any]:
         def run(ctx: Context, span: Span, x: Any) -> Any:
-            return _Scaled(kind, as_tensor(ctx, x, span))
+            return _ScaledTensor(kind, as_tensor(ctx, x, span))
 
         return run
 
@@ -129,8 +129,10 @@ class _Reader:
         self.leaves.append(Leaf(name, leaf.kind, leaf.path, leaf.columns, "", True, span))
         return ops.input(ctx.graph, name, DType.int64, (rows,))
 
-    def select(self, ctx: Context, table: _Table, items: list[Any], span: Span) -> Value:
+    def select(self, ctx: Context, table: Any, items: list[Any], span: Span) -> Value:
         """Columns of a table, or an array of a file, as a leaf."""
+        if not isinstance(table, _Table):
+            fail("E0303", f"columns are taken from a table, not from {describe(table)}", span)
         name = f"table.{len(self.leaves)}"
         if table.kind == "csv":
             columns = self._columns(ctx, table, items, span)
@@ -209,7 +211,10 @@ def plan(
                 fail("E0203", f"`{name}` is set twice", entry.name.span, "again here",
                      secondary=(Label(earlier.name.span, "first here"),))  # fmt: skip
             ctx.names[name] = UNKNOWN
+            before = len(graph.values)
             value = evaluate(ctx, entry.value)
+            for each in graph.values[before:]:
+                within_limit(each.shape, each.dtype, entry.value.span)
             if name in SETTINGS:
                 settings[name] = _setting(name, value, entry.value.span)
             elif (made := _entry(ctx, entry, value)) is not None:
@@ -221,7 +226,7 @@ def plan(
 def _entry(ctx: Context, entry: s.Let, value: Any) -> Entry | None:
     """Binds the name; an output of the graph when the value is a tensor."""
     name, scaling, graph = entry.name.id, "none", ctx.graph
-    if isinstance(value, _Scaled):
+    if isinstance(value, _ScaledTensor):
         scaling, value = value.kind, value.value
     ctx.names[name] = value
     if not isinstance(value, Value):

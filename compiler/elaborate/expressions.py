@@ -268,7 +268,10 @@ def _index_tensor(ctx: Context, e: s.Index, x: Value) -> Value:
             if parts[2] is not None and parts[2] < 1:
                 fail("E0304", "a step must be positive", e.span)
             start, stop, step = slice(*parts).indices(extent)
-            starts[dim], stops[dim], steps[dim] = start, max(stop, start), step
+            if stop <= start:
+                fail("E0407", f"this takes nothing of dimension {dim} of {show_shape(x.shape)}", item.span,
+                     f"from {start} to {stop}")  # fmt: skip
+            starts[dim], stops[dim], steps[dim] = start, stop, step
         else:
             at = as_int(evaluate(ctx, item), item.span)
             if not isinstance(extent, int) or not -extent <= at < extent:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ...grammar.diagnostics import CompileError, Diagnostic
 from ...grammar.source import Span
-from .values import Failed, Poisoned, too_deep
+from .values import Exhausted, Failed, Poisoned, too_deep
 
 MAX_FINDINGS = 50
 
@@ -46,6 +46,8 @@ class Findings:
             pass
         except Failed as failure:
             self.add(change(failure.diagnostic) if change else failure.diagnostic)
+            if isinstance(failure, Exhausted):
+                raise Enough from None
         except CompileError as error:
             for diagnostic in error.diagnostics:
                 self.add(diagnostic)

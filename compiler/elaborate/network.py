@@ -14,7 +14,7 @@ from typing import Any
 from ...grammar import syntax as s
 from ...grammar.source import Span
 from .. import ops
-from ..graph import ROWS, DType, Graph, Shape, Value
+from ..graph import ROWS, DType, Graph, Shape, Value, show_shape
 from .declarations import LayerInfo, Record, TensorSpec
 from .expressions import evaluate
 from .findings import Findings
@@ -96,6 +96,15 @@ def elaborate(
     if names:
         with findings.collecting(net.name.span):
             output = _walk(graph, net, definitions, dtype, names, Walker(record, findings))
+            if isinstance(output, Value) and output.shape[:1] != (ROWS,):
+                last = record.layers[-1].span if record.layers else net.name.span
+                fail(
+                    "E0402", f"the net gives {show_shape(output.shape)}, not a row for each observation", last,
+                    f"this gives {show_shape(output.shape)}", help="the first dimension of the output must be n",
+                )  # fmt: skip
+    if not findings.found and not isinstance(output, Unknown):
+        with findings.collecting(net.name.span):
+            _walk(graph, net, definitions, dtype, names, Walker(Record(training=False), findings))
     inputs = tuple(i for i in specs.values() if i is not None)
     if isinstance(output, Unknown) or findings.found or len(inputs) < len(specs):
         return None

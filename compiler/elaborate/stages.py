@@ -23,9 +23,10 @@ from .expressions import bind, call, check_requirement, evaluate
 from .findings import Findings
 from .patterns import Misfit, match_shape
 from .values import (
-    MAX_ELEMENTS,
+    MAX_ELEMENTS_OF_ONE,
     UNKNOWN,
     Context,
+    Exhausted,
     Failed,
     Unknown,
     as_int,
@@ -37,7 +38,7 @@ from .values import (
     within_limit,
 )
 
-MAX_STAGES = 20_000
+MAX_STAGES = 5_000
 MAX_RECURSION = 20
 FLOW = 8
 _SHAPE_ERRORS = ("E0305", "E0401", "E0402", "E0403", "E0406", "E0407", "E0505")
@@ -125,9 +126,12 @@ class Walker:
                 if self.layers == 0 and body.path:
                     fail("E0503", "an input is declared in the net itself, not in a block", statement.span)
             case s.Param() | s.Buffer():
-                declare(ctx, self.record, statement, body.path, check=self.findings is not None)
+                check = self.findings is not None and self.record.training
+                declare(ctx, self.record, statement, body.path, check=check)
             case s.Let():
+                made = len(ctx.graph.values)
                 ctx.names[statement.name.id] = evaluate(ctx, statement.value)
+                _bounded(ctx, made, statement.value.span)
             case s.Update():
                 update(ctx, self.record, statement, body.path)
             case s.Require():
@@ -151,7 +155,8 @@ class Walker:
         """One stage on its input; ``path`` is where its parameters live."""
         self.record.stages += 1
         if self.record.stages > MAX_STAGES:
-            fail("E0505", f"the network has more than {MAX_STAGES:,} stages", stage.span, "one too many")
+            message = f"the network has more than {MAX_STAGES:,} stages"
+            raise Exhausted(Diagnostic("E0505", message, Label(stage.span, "one too many")))
         ctx.spend(stage.span)
         match stage:
             case s.Apply():
@@ -176,6 +181,7 @@ class Walker:
         if not 0 <= times <= MAX_STAGES:
             fail("E0304", f"{times} copies are out of range", stage.count.span, f"from 0 to {MAX_STAGES:,}")
         for i in range(times):
+            ctx.spend(stage.span)
             before = len(self.findings.found) if self.findings else 0
             x = self._block(ctx, stage.stages, x, join(path, str(i)), stage.span)
             if isinstance(x, Unknown) or (self.findings and len(self.findings.found) > before):
@@ -244,9 +250,7 @@ class Walker:
         self.layers += 1
         try:
             y = self._applied(ctx, stage, x, path)
-            for value in ctx.graph.values[made:]:
-                if elements(value.shape) > MAX_ELEMENTS:
-                    within_limit(value.shape, value.dtype, stage.span)
+            _bounded(ctx, made, stage.span)
         except Misfit:
             raise
         except Failed as failure:
@@ -359,6 +363,13 @@ _PLACES = {
     "state": "states stand in optimizers",
     "total": "totals stand in metrics",
 }
+
+
+def _bounded(ctx: Context, made: int, span: Span) -> None:
+    """Refuses values beyond those made before that no memory would hold."""
+    for value in ctx.graph.values[made:]:
+        if elements(value.shape) > MAX_ELEMENTS_OF_ONE:
+            within_limit(value.shape, value.dtype, span)
 
 
 def _told_at(d: Diagnostic, span: Span, text: str) -> Diagnostic:

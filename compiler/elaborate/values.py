@@ -20,8 +20,9 @@ from .. import ops
 from ..graph import ROWS, DType, Graph, Origin, Shape, TypeRuleError, Value, show_shape
 
 MAX_DEPTH = 60
-MAX_STEPS = 200_000
+MAX_STEPS = 100_000
 MAX_ELEMENTS = 2**31
+MAX_ELEMENTS_OF_ONE = 2**28
 
 Known = Any
 """int, float, bool, str, None, ROWS, ``Absent`` or a list of these."""
@@ -37,6 +38,10 @@ class Failed(Exception):
 
 class Poisoned(Failed):
     """Follows from a failure that is already reported: nothing to tell."""
+
+
+class Exhausted(Failed):
+    """A bound of the whole compilation is reached: going on would not help."""
 
 
 class Unknown:
@@ -122,10 +127,12 @@ class Context:
     def spend(self, span: Span) -> None:
         self.budget[0] -= 1
         if self.budget[0] < 0:
-            fail(
-                "E0505", f"the program takes more than {MAX_STEPS:,} steps to compile", span, "here they are used up",
-                help="fewer copies in `repeat`, or smaller definitions",
-            )  # fmt: skip
+            message = f"the program takes more than {MAX_STEPS:,} steps to compile"
+            label, advice = (
+                Label(span, "here they are used up"),
+                "fewer copies in `repeat`, or smaller definitions",
+            )
+            raise Exhausted(Diagnostic("E0505", message, label, help=advice))
 
     def stream(self) -> int:
         """A random stream of its own for the next draw of this layer."""
@@ -163,7 +170,7 @@ def describe(value: Any) -> str:
         return "the number of observations n"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return f"the number {value}"
+    return f"the number {value}" if is_number(value) else f"a {type(value).__name__.strip('_').lower()}"
 
 
 def as_int(value: Any, span: Span, what: str = "a whole number") -> int:
@@ -234,12 +241,14 @@ BROADCASTING = "dimensions must be equal or 1, counted from the last"
 
 def within_limit(shape: Iterable[Any], dtype: DType, span: Span) -> None:
     """Refuses tensors that no memory would hold; the number of observations counts as one."""
+    shape = tuple(shape)
     total = math.prod(d for d in shape if isinstance(d, int))
-    if total > MAX_ELEMENTS:
+    limit = MAX_ELEMENTS_OF_ONE if ROWS in shape else MAX_ELEMENTS
+    if total > limit:
         fail(
             "E0505", f"a tensor {show_shape(shape)} would have {total:,} elements", span,
             f"{total * dtype.itemsize / 2**30:,.1f} GiB" + (" for each observation" if ROWS in shape else ""),
-            help=f"a tensor may have {MAX_ELEMENTS:,}",
+            help=f"a tensor may have {limit:,}" + (" for each observation" if ROWS in shape else ""),
         )  # fmt: skip
 
 
@@ -261,7 +270,7 @@ def shape_of(value: Any, span: Span) -> Shape:
     if not isinstance(value, list):
         fail("E0303", f"a list of sizes is needed here, not {describe(value)}", span)
     for item in value:
-        if item is not ROWS and as_int(item, span, "a size") < 0:
+        if item is not ROWS and as_int(item, span, "a size") < 1:
             fail("E0304", f"a size cannot be {item}", span)
     within_limit(value, DType.float32, span)
     return tuple(value)
