@@ -153,8 +153,6 @@ def test_a_wrong_unit_is_refused(what: str, message: str) -> None:
 def broken(what: str) -> Unit:
     unit, _ = chain()
     plan, (first, *_, last) = unit.memory, unit.kernels
-    kernel = last.kernel
-    (store,) = kernel.stores
     match what:
         case "order":
             return replace(unit, kernels=unit.kernels[::-1])
@@ -165,8 +163,9 @@ def broken(what: str) -> Unit:
         case "place":
             return replace(unit, memory=replace(plan, offsets={}))
         case "axis":
-            changed = replace(kernel, axes=kernel.axes[1:])
+            changed = replace(last.kernel, axes=last.kernel.axes[1:])
         case _:
-            value = Load(store.buffer, tuple(i + 1 for i in store.index))
-            changed = replace(kernel, stores=(replace(store, value=value),))
+            w, i = unit.inputs["param.w"], Axis("i", 4)
+            shifted = Store(w, (Affine.of(i), Affine()), Load(w, (Affine.of(i), Affine((), 1))))
+            changed = Kernel("k", (i,), (shifted,))
     return replace(unit, kernels=(first, *unit.kernels[1:-1], Scheduled(changed, last.schedule)))
