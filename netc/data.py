@@ -6,7 +6,7 @@ the arithmetic, in the program's precision.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .compiler.elaborate.data import DataPlan, Entry, Leaf
 from .compiler.interpreter import evaluate
 from .grammar.diagnostics import CompileError, Diagnostic, Label
+from .grammar.source import Span
 from .runtime import philox, tables
 
 Array = NDArray[Any]
@@ -72,10 +73,11 @@ def load(
     leaves: dict[str, Array] = {}
     for leaf in (x for x in plan.leaves if x.name in needed):
         if leaf.kind == "csv":
-            columns[leaf.path] = list(tables.read_csv(folder / leaf.path, leaf.span)[0])
+            columns[leaf.path] = list(tables.read_csv(folder / leaf.path, leaf.span).columns)
         if leaf.categorical:
             words = known.classes.get(entry_of.get(leaf.name, ""))
-            codes, found = tables.codes(folder / leaf.path, leaf.columns[0], words, leaf.span)
+            table = tables.read_csv(folder / leaf.path, leaf.span)
+            codes, found = table.codes(leaf.columns[0], words, leaf.span)
             leaves[leaf.name] = np.array(codes, np.int64)
             classes[entry_of.get(leaf.name, leaf.name)] = found
         else:
@@ -149,11 +151,15 @@ def _numbers(leaf: Leaf, folder: Path, dtype: str) -> Array:
             message = f"{tables.shown(path)} holds {array.dtype} values where numbers are needed"
             raise CompileError((Diagnostic("E0604", message, Label(leaf.span, "read as numbers here")),))
         return array
-    _, rows, _ = tables.read_csv(path, leaf.span)
+    return numbers(tables.read_csv(path, leaf.span), leaf.columns, leaf.span).astype(dtype)
+
+
+def numbers(table: tables.Table, columns: Sequence[int], span: Span) -> Array:
+    """Columns of a table in float64; raises CompileError for a cell that is no finite number."""
     try:
-        array = np.array([[row[c] for c in leaf.columns] for row in rows], dtype=np.float64)
+        array = np.array([[row[c] for c in columns] for row in table.rows], dtype=np.float64)
     except ValueError:
         array = np.array([[np.nan]])
     if not np.isfinite(array).all():
-        tables.check_cells(path, leaf.columns, leaf.span)
-    return array.astype(dtype)
+        table.check_cells(columns, span)
+    return array

@@ -311,8 +311,7 @@ class Model:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of parameters and buffers by path, in torch's order and shapes."""
-        found = {p.path: np.array(self.memory.views[f"param.{p.path}"]) for p in self.network.parameters}
-        return found | {b.path: np.array(self.memory.views[f"buffer.{b.path}"]) for b in self.network.buffers}
+        return {n: np.array(self.memory.views[place], order="C") for n, place in self.places().items()}
 
     def load_state_dict(self, tensors: Mapping[str, ArrayLike]) -> None:
         """Takes parameters and buffers from arrays; raises ValueError naming every one that does not fit."""

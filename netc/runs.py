@@ -70,7 +70,7 @@ def save_best(path: Path, model: Model, trainer: Trainer) -> None:
 def best_weights(model: Model, trainer: Trainer) -> dict[str, Array]:
     """Parameters and buffers after the best epoch, by their names."""
     views = {x.name: view(trainer.best, x, x.fixed) for x in model.memory.layouts}
-    return {n: np.array(views[place]) for n, place in model.places().items()}
+    return {n: np.array(views[place], order="C") for n, place in model.places().items()}
 
 
 def refuse(folder: Path, message: str, help: str = "") -> CompileError:

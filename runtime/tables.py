@@ -1,14 +1,17 @@
 """Data files: what is in them and their cells, with the standard library alone (arrays need NumPy).
 
-Errors are diagnostics that point at the line and cell of the data file, and at the place where the program names it.
+In: paths or texts, with the place where the program names them. Out: ``Table``: columns and rows of texts; arrays by
+name. Errors are diagnostics that point at the line and cell of the data file, and at the place in the program.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,22 +35,108 @@ def shown(path: Path) -> str:
     return relative if not relative.startswith("..") else str(path)
 
 
-@lru_cache(maxsize=8)
-def _rows(path: str, stamp: float, size: int) -> tuple[Rows, tuple[int, ...], str]:
-    """The rows of cells, the last line of each, the delimiter."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        sample = file.readline()
-        delimiter = max(",;\t", key=sample.count)
-        file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter)
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A CSV text. Without a header (a first row with a number in it) columns are called ``c0``, ``c1``, ...
+
+    lines: for each row of the body the line of the file that it ends in.
+    """
+
+    name: str
+    text: str
+    delimiter: str
+    header: bool
+    columns: tuple[str, ...]
+    rows: Rows
+    lines: tuple[int, ...]
+
+    def place(self, line: int, column: int | None, text: str) -> Label:
+        """A cell of the file, or a whole line."""
+        source = Source(self.name, self.text.replace("\r\n", "\n").replace("\r", "\n"))
+        line = min(line, source.line_count)
+        start, content = source.line_starts[line - 1], source.line(line)
+        parts = content.split(self.delimiter)
+        if column is None or '"' in content or column >= len(parts):
+            return Label(Span(source, start, start + len(content)), text)
+        begin = start + sum(len(p) + 1 for p in parts[:column])
+        cell = parts[column]
+        blank = len(cell) - len(cell.lstrip())
+        return Label(Span(source, begin + blank, begin + blank + len(cell.strip())), text)
+
+    def check_cells(self, columns: Sequence[int], span: Span) -> None:
+        """Raises CompileError for the first cell of these columns that is no finite number."""
+        for row, line in zip(self.rows, self.lines, strict=True):
+            for column in columns:
+                if not _is_finite(row[column]):
+                    self._refuse(
+                        row[column], self.place(line, column, f"column `{self.columns[column]}`"), span
+                    )
+
+    def _refuse(self, text: str, place: Label, span: Span) -> NoReturn:
+        second = Label(span, "read as numbers here")
+        if _is_number(text):
+            _fail("E0605", f"{self.name} has a value that is not finite: {text}", place, second,
+                  help="a loss of such a value is never a number: leave the row out or fill the cell")  # fmt: skip
+        what = f"`{text}`" if text else "an empty cell"
+        _fail("E0604", f"{self.name} has {what} where a number is needed", place, second, help=_words(text))
+
+    def codes(self, column: int, words: list[str] | None, span: Span) -> tuple[list[int], list[str]]:
+        """A column of words as class numbers, and the words. Given words, others raise CompileError (E0604)."""
+        texts = [row[column] for row in self.rows]
+        found = classes(texts) if words is None else words
+        numbers = {text: i for i, text in enumerate(found)}
+        for text, line in zip(texts, self.lines, strict=True):
+            if text not in numbers:
+                _fail("E0604", f"{self.name} has the class `{text}`, which the training data did not have",
+                      self.place(line, column, f"column `{self.columns[column]}`"),
+                      Label(span, "read as classes here"), help="known are " + ", ".join(found[:12]))  # fmt: skip
+        return [numbers[t] for t in texts], found
+
+
+def parse_csv(text: str, name: str, span: Span) -> Table:
+    """The table in a text; raises CompileError when it is none. The delimiter is the commonest of ``,`` ``;`` tab."""
+    named = Label(span, "named here")
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
         found = [(tuple(c.strip() for c in row), reader.line_num) for row in reader if row]
-    return tuple(r for r, _ in found), tuple(n for _, n in found), delimiter
+    except csv.Error as error:
+        _fail("E0609", f"{name} is no CSV text: {error}", named)
+    if not found:
+        _fail("E0602", f"{name} is empty", named, help="a table needs at least one row")
+    rows, lines = tuple(r for r, _ in found), tuple(n for _, n in found)
+    header = not any(_is_number(c) for c in rows[0])
+    first = 1 if header else 0
+    columns = rows[0] if header else tuple(f"c{i}" for i in range(len(rows[0])))
+    table = Table(name, text, delimiter, header, columns, rows[first:], lines[first:])
+    if not table.rows:
+        _fail("E0602", f"{name} has a header and no rows", named)
+    for row, line in found:
+        if len(row) != len(columns):
+            what = "cell" if len(row) == 1 else "cells"
+            _fail("E0603", f"{name} has rows of different lengths",
+                  table.place(line, None, f"{len(row)} {what}, where the first row has {len(columns)}"),
+                  Label(span, "the table is read here"),
+                  help="every row has a cell for each column; a cell may not be left out")  # fmt: skip
+    return table
 
 
-def _read(path: Path, span: Span) -> tuple[Rows, tuple[int, ...], str]:
+@lru_cache(maxsize=8)
+def _text(path: str, stamp: float, size: int) -> str:
+    return Path(path).read_bytes().decode("utf-8-sig")
+
+
+@lru_cache(maxsize=8)
+def _table(path: str, stamp: float, size: int, span: Span) -> Table:
+    return parse_csv(_text(path, stamp, size), shown(Path(path)), span)
+
+
+def read_csv(path: Path, span: Span) -> Table:
+    """The table in a file; raises CompileError (E0601, E0602, E0603, E0609)."""
+    named = Label(span, "named here")
     try:
         status = path.stat()
-        return _rows(str(path), status.st_mtime, status.st_size)
+        return _table(str(path), status.st_mtime, status.st_size, span)
     except FileNotFoundError:
         beside = sorted(p.name for p in path.parent.glob("*") if p.is_file()) if path.parent.is_dir() else []
         known = (
@@ -55,54 +144,13 @@ def _read(path: Path, span: Span) -> tuple[Rows, tuple[int, ...], str]:
             if beside
             else "there is no such folder either"
         )
-        _fail("E0601", f"there is no data file {shown(path)}", Label(span, "named here"),
+        _fail("E0601", f"there is no data file {shown(path)}", named,
               help=f"paths are relative to the program's folder; {known}")  # fmt: skip
-    except (UnicodeDecodeError, csv.Error) as error:
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-        _fail("E0609", f"{shown(path)} is no CSV text: {reason}", Label(span, "named here"),
+    except UnicodeDecodeError:
+        _fail("E0609", f"{shown(path)} is no CSV text: it is not UTF-8 text", named,
               help="`npy`, `npz` and `safetensors` read files of arrays")  # fmt: skip
     except OSError as error:
-        _fail("E0601", f"{shown(path)} cannot be read: {error.strerror}", Label(span, "named here"))
-
-
-def read_csv(path: Path, span: Span) -> tuple[tuple[str, ...], Rows, int]:
-    """Column names (``c0``, ``c1``, ... without a header), rows of texts, and the line of the first row."""
-    rows, lines, delimiter = _read(path, span)
-    if not rows:
-        _fail(
-            "E0602",
-            f"{shown(path)} is empty",
-            Label(span, "named here"),
-            help="a table needs at least one row",
-        )
-    header = not any(_is_number(c) for c in rows[0])
-    names = rows[0] if header else tuple(f"c{i}" for i in range(len(rows[0])))
-    body = rows[1:] if header else rows
-    if not body:
-        _fail("E0602", f"{shown(path)} has a header and no rows", Label(span, "named here"))
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(names):
-            what = "cell" if len(row) == 1 else "cells"
-            _fail("E0603", f"{shown(path)} has rows of different lengths", _place(path, line, None, delimiter,
-                  f"{len(row)} {what}, where the first row has {len(names)}"), Label(span, "the table is read here"),
-                  help="every row has a cell for each column; a cell may not be left out")  # fmt: skip
-    return names, body, lines[1 if header else 0]
-
-
-def _place(path: Path, line: int, column: int | None, delimiter: str, text: str) -> Label:
-    """A cell of the file, or a whole line."""
-    source = Source(
-        shown(path), path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    )
-    line = min(line, source.line_count)
-    start, content = source.line_starts[line - 1], source.line(line)
-    parts = content.split(delimiter)
-    if column is None or '"' in content or column >= len(parts):
-        return Label(Span(source, start, start + len(content)), text)
-    begin = start + sum(len(p) + 1 for p in parts[:column])
-    cell = parts[column]
-    blank = len(cell) - len(cell.lstrip())
-    return Label(Span(source, begin + blank, begin + blank + len(cell.strip())), text)
+        _fail("E0601", f"{shown(path)} cannot be read: {error.strerror}", named)
 
 
 def _is_number(text: str) -> bool:
@@ -113,25 +161,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_cells(path: Path, columns: Sequence[int], span: Span) -> None:
-    """Raises CompileError for the first cell of these columns that is no finite number."""
-    names, body, _ = read_csv(path, span)
-    _, lines, delimiter = _read(path, span)
-    for row, line in zip(body, lines[len(lines) - len(body) :], strict=True):
-        for column in columns:
-            text = row[column]
-            try:
-                finite = math.isfinite(float(text))
-            except ValueError:
-                what = f"`{text}`" if text else "an empty cell"
-                _fail("E0604", f"{shown(path)} has {what} where a number is needed",
-                      _place(path, line, column, delimiter, f"column `{names[column]}`"),
-                      Label(span, "read as numbers here"), help=_words(text))  # fmt: skip
-            if not finite:
-                _fail("E0605", f"{shown(path)} has a value that is not finite: {text}",
-                      _place(path, line, column, delimiter, f"column `{names[column]}`"),
-                      Label(span, "read as numbers here"),
-                      help="a loss of such a value is never a number: leave the row out or fill the cell")  # fmt: skip
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _words(text: str) -> str:
@@ -140,22 +174,6 @@ def _words(text: str) -> str:
     if _is_number(text.replace(",", ".")):
         return "decimals are written with a point"
     return "`categories(...)` turns a column of words into class numbers"
-
-
-def codes(path: Path, column: int, words: list[str] | None, span: Span) -> tuple[list[int], list[str]]:
-    """A column of words as class numbers, and the words. Given words, others raise CompileError (E0604)."""
-    names, body, _ = read_csv(path, span)
-    texts = [row[column] for row in body]
-    found = classes(texts) if words is None else words
-    numbers = {text: i for i, text in enumerate(found)}
-    for at, text in enumerate(texts):
-        if text not in numbers:
-            _, lines, delimiter = _read(path, span)
-            line = lines[len(lines) - len(body) + at]
-            _fail("E0604", f"{shown(path)} has the class `{text}`, which the training data did not have",
-                  _place(path, line, column, delimiter, f"column `{names[column]}`"), Label(span, "read as classes here"),
-                  help="known are " + ", ".join(found[:12]))  # fmt: skip
-    return [numbers[t] for t in texts], found
 
 
 def classes(texts: list[str]) -> list[str]:

@@ -15,8 +15,8 @@ def prober(folder: Path) -> Probe:
 
     def probe(kind: str, path: str, span: Span) -> TableShape:
         if kind == "csv":
-            names, rows, _ = tables.read_csv(folder / path, span)
-            return TableShape(len(rows), names)
+            table = tables.read_csv(folder / path, span)
+            return TableShape(len(table.rows), table.columns)
         shapes = tables.array_shapes(folder / path, kind, span)
         return TableShape(next((s[0] for s in shapes.values() if s), 0), (), shapes)
 
@@ -28,6 +28,6 @@ def cell_checker(folder: Path) -> Cells:
 
     def check(leaf: Leaf) -> None:
         if leaf.kind == "csv" and not leaf.categorical:
-            tables.check_cells(folder / leaf.path, leaf.columns, leaf.span)
+            tables.read_csv(folder / leaf.path, leaf.span).check_cells(leaf.columns, leaf.span)
 
     return check
