@@ -78,7 +78,7 @@ def evaluate(ctx: Context, e: s.Expr) -> Any:
 
 
 def _name(ctx: Context, e: s.Name) -> Any:
-    for table in (ctx.names, ctx.definitions.constants, CONSTANTS):
+    for table in (ctx.names, ctx.constants, CONSTANTS):
         if e.id in table:
             value = table[e.id]
             if value is UNKNOWN:
@@ -87,10 +87,10 @@ def _name(ctx: Context, e: s.Name) -> Any:
     if e.id in ("auto", "full"):
         where = "as a size of a net's input" if e.id == "auto" else "as `batch = full`"
         fail("E0503", f"`{e.id}` stands only {where}", e.span, "not here")
-    if e.id in BUILTINS or ctx.definitions.find(e.id) is not None:
+    if e.id in BUILTINS or ctx.find(e.id) is not None:
         fail("E0201", f"`{e.id}` is a definition, not a value", e.span, "without its arguments",
              help=f"write `{e.id}(...)`")  # fmt: skip
-    bound = ctx.definitions.constants | ctx.names
+    bound = dict(ctx.constants) | ctx.names
     known = [*(n for n, v in bound.items() if n != "select" and v is not UNKNOWN), *CONSTANTS]
     fail("E0201", f"there is no name `{e.id}` here", e.span, "unknown", help=did_you_mean(e.id, known))
 
@@ -293,7 +293,7 @@ def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
     host = ctx.names.get(name)
     if isinstance(host, Builtin):
         return _call_builtin(ctx, e, host, first)
-    definition = ctx.definitions.find(name)
+    definition = ctx.find(name)
     if definition is None and name in BUILTINS:
         return _call_builtin(ctx, e, BUILTINS[name], first)
     if definition is None:
@@ -307,7 +307,7 @@ def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
     if definition.kind in ("init", "schedule"):
         names = {k: v for k, v in ctx.names.items() if k in IMPLICIT} | names
     try:
-        return run_body(ctx.inside(names, e.span), definition)
+        return run_body(ctx.inside(names, e.span, body=definition), definition)
     except Failed as failure:
         failure.diagnostic = seen_from(failure.diagnostic, e.span)
         raise
@@ -428,7 +428,7 @@ def _defaults(ctx: Context, definition: s.Definition, names: dict[str, Any], spa
         if key in names:
             continue
         if parameter.default is not None:
-            names[key] = evaluate(ctx.inside(dict(names), span), parameter.default)
+            names[key] = evaluate(ctx.inside(dict(names), span, body=definition), parameter.default)
         elif not parameter.inferred:
             fail(
                 "E0301", f"`{definition.name.id}` needs `{key}`", span, f"`{key}` is missing",

@@ -272,7 +272,7 @@ class Walker:
 
     def _applied(self, ctx: Context, stage: s.Apply, x: Maybe, path: str) -> Maybe:
         name = stage.call.function
-        definition = ctx.definitions.find(name.id)
+        definition = ctx.find(name.id)
         if definition is not None and definition.kind == "layer":
             return self._layer(ctx, definition, stage, x, path)
         if definition is not None and definition.kind != "fn":
@@ -318,7 +318,7 @@ class Walker:
         if isinstance(x, Unknown):
             return UNKNOWN
         names["training"] = self.record.training
-        inner = ctx.inside(dict(names), stage.span, path)
+        inner = ctx.inside(dict(names), stage.span, path, definition)
         try:
             match_shape(inner, pattern, x, stage, definition)
         except Misfit as misfit:
@@ -326,7 +326,7 @@ class Walker:
                 raise
             self.findings.add(self._with_flow(misfit.diagnostic))
             x = ops.input(ctx.graph, f"instead.{path}", x.dtype, misfit.shape)
-            inner = ctx.inside(dict(names), stage.span, path)
+            inner = ctx.inside(dict(names), stage.span, path, definition)
             match_shape(inner, pattern, x, stage, definition)
         if self.inside.count(name.id) >= MAX_RECURSION:
             fail(

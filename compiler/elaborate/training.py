@@ -108,7 +108,8 @@ class Metric:
         fail("E0504", f"the metric `{self.name}` returns nothing", self.definition.name.span)
 
     def _context(self, graph: Graph, names: dict[str, Any]) -> Context:
-        return Context(graph, self.dtype, self.definitions, names, path="metric")
+        library = in_library(self.definition.name.span)
+        return Context(graph, self.dtype, self.definitions, names, path="metric", library=library)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,7 @@ class TrainPlan:
             leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
             names = dict(arguments) | {n: ctx.names[n] for n in IMPLICIT[1:]}
             names |= {"param": leaf, "grad": gradients[parameter.path]}
-            inner = ctx.inside(names, written.span, f"optimizer.{parameter.path}")
+            inner = ctx.inside(names, written.span, f"optimizer.{parameter.path}", definition)
             try:
                 self._one(inner, definition, parameter.path, leaf, outputs, specs)
             except Failed as failure:

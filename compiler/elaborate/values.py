@@ -111,9 +111,21 @@ class Context:
     depth: int = 0
     budget: list[int] = field(default_factory=lambda: [MAX_STEPS])
     draws: dict[str, int] = field(default_factory=dict)
+    library: bool = False
 
-    def inside(self, names: dict[str, Any], span: Span, path: str | None = None) -> Context:
-        """The context of a definition's body."""
+    def find(self, name: str) -> s.Definition | None:
+        """What a name is defined as: in the program, then in the library; inside the library there alone."""
+        return self.definitions.lookup(name) if self.library else self.definitions.find(name)
+
+    @property
+    def constants(self) -> Mapping[str, Known]:
+        """The program's constants; the library does not see them."""
+        return {} if self.library else self.definitions.constants
+
+    def inside(
+        self, names: dict[str, Any], span: Span, path: str | None = None, body: s.Definition | None = None
+    ) -> Context:
+        """The context of a block, or of the body of a definition."""
         if self.depth >= MAX_DEPTH:
             fail(
                 "E0204", f"definitions call each other more than {MAX_DEPTH} deep", span, f"at level {MAX_DEPTH}",
@@ -121,7 +133,7 @@ class Context:
             )  # fmt: skip
         return Context(
             self.graph, self.dtype, self.definitions, names, self.path if path is None else path, self.depth + 1,
-            self.budget, self.draws,
+            self.budget, self.draws, self.library if body is None else in_library(body.name.span),
         )  # fmt: skip
 
     def spend(self, span: Span) -> None:
