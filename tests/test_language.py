@@ -21,7 +21,7 @@ from netc.compiler.elaborate import (
 )
 from netc.compiler.elaborate.builtins import BUILTINS
 from netc.compiler.graph import Graph
-from netc.grammar import parser
+from netc.grammar import mistakes, parser
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def test_limits_are_what_the_reference_says(what: str, bound: int) -> None:
 def test_reserved_words_are_listed() -> None:
     listed = re.search(r"These words cannot be names: `([^`]*)`", TEXT)
     assert listed is not None
-    assert set(listed.group(1).split()) == set(parser.RESERVED)
+    assert set(listed.group(1).split()) == set(mistakes.RESERVED)
 
 
 # names
