@@ -412,13 +412,15 @@ class Schedule:
 
     lanes: the axes whose neighbours share a vector of ``width`` elements, at most one in any expression.
     vectors: how many such vectors of the parallel lanes axis make a tile. unroll: parallel axis -> points of the
-    register tile. Neither changes the order in which one element is computed.
+    register tile. block: so many points of the outermost axis are finished, tile by tile of the other axes, before the
+    next; 0 when that axis is simply the outermost loop. None of these changes the order in which one element is computed.
     """
 
     lanes: frozenset[str] = frozenset()
     width: int = 1
     vectors: int = 1
     unroll: tuple[tuple[str, int], ...] = ()
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)

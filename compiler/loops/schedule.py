@@ -6,13 +6,16 @@ element is made of; partial sums change the order in which a sum's terms are add
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
 from .ir import Affine, Axis, Kernel, Load, Reduction, Schedule
 from .rewrite import walk
 
 REGISTERS = 32
+CACHE_BYTES = 256 * 1024
+"""What a kernel may count on in the second-level cache."""
+TYPICAL_ROWS = 256
 
 
 def stride_along(load: Load, axis: Axis) -> int | None:
@@ -51,7 +54,8 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
         parallel = None
     names = own if parallel is None else own | {parallel.name}
     vectors = _vectors(parallel, bool(reductions), width)
-    return Schedule(frozenset(names), width, vectors, _points(kernel, reductions, parallel, own, vectors))
+    points = _points(kernel, reductions, parallel, own, vectors)
+    return Schedule(frozenset(names), width, vectors, points, _blocked(kernel, reductions, dict(points)))
 
 
 def _parts(kernel: Kernel) -> list[object]:
@@ -112,7 +116,7 @@ def _vectors(parallel: Axis | None, sums: bool, width: int) -> int:
     if parallel is None or parallel.extent is ROWS:
         return 1
     needed = -(-int(parallel.extent) // width)
-    vectors = min(needed, 4 if sums else 2)
+    vectors = min(needed, 3 if sums else 2)
     return -(-needed // -(-needed // vectors))
 
 
@@ -131,13 +135,42 @@ def _points(
         return _two_axes(free, max(16 // side_by_side, 1), 4)
     if any(a.extent is ROWS and a.name in own for r in reductions for a in r.axes):
         return _innermost(free, max(25 // side_by_side, 1))
+    if parallel is None and len(free) > 1:
+        return _two_axes([free[0], free[-1]], max(16 // side_by_side, 1), 2)
     budget = max((REGISTERS - 4) // (vectors + 1), 1) if vectors > 1 else 8
     budget = max(budget // side_by_side, 1)
     for axis in reversed(free):
-        points = min(budget, 8) if axis.extent is ROWS else _divisor(axis, min(budget, 8))
+        points = _divisor(axis, min(budget, 8))
         if points > 1:
             return ((axis.name, points),)
     return ()
+
+
+def _blocked(kernel: Kernel, reductions: Sequence[Reduction], points: Mapping[str, int]) -> int:
+    """How much of the outermost axis is worked on before going on along the others; 0 for all of it at once.
+
+    Where what does not depend on the outermost axis is too large for the cache, it would be read again for every tile
+    of that axis. In blocks it is read once a block, while a part of it meets all tiles of the block from the cache.
+    """
+    if len(kernel.axes) < 2 or not reductions:
+        return 0
+    outer = kernel.axes[0]
+    loads = {x for r in reductions for x in walk(r.body) if isinstance(x, Load)}
+    repeated = max((_bytes(x, None) for x in loads if outer not in x.free), default=0)
+    own = sum(_bytes(x, outer) for x in loads if outer in x.free)
+    if repeated < CACHE_BYTES or not own:
+        return 0
+    step = points.get(outer.name, 1)
+    return max(CACHE_BYTES // own // step, 1) * step
+
+
+def _bytes(load: Load, without: Axis | None) -> int:
+    """Bytes of all that a load reads, or of what it reads at one place of an axis."""
+    size = load.dtype.itemsize
+    for axis in load.free:
+        if axis != without:
+            size *= TYPICAL_ROWS if axis.extent is ROWS else int(axis.extent)
+    return size
 
 
 def _is_shared(axis: Axis, reduction: Reduction) -> bool:
@@ -147,8 +180,10 @@ def _is_shared(axis: Axis, reduction: Reduction) -> bool:
 
 
 def _divisor(axis: Axis, most: int) -> int:
-    """The largest divisor of an axis up to a bound."""
-    extent = int(axis.extent)  # type: ignore[arg-type]
+    """The largest divisor of an axis up to a bound; of the rows, which may be any number, the bound."""
+    if axis.extent is ROWS:
+        return most
+    extent = int(axis.extent)
     return max(d for d in range(1, min(most, extent) + 1) if extent % d == 0)
 
 

@@ -35,6 +35,8 @@ from .reductions import Part, reduce_parts, reduce_tile
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, type_text
 
+BLOCK = Axis("block", 0)
+
 
 class KernelWriter(AccessWriter):
     """Writes one kernel."""
@@ -44,6 +46,7 @@ class KernelWriter(AccessWriter):
         self.kernel: Kernel = scheduled.kernel
         self.kernel_lanes: Axis | None = None
         self.tile_points: dict[Axis, int] = {}
+        self.block: tuple[str, str] | None = None
         self.share = 0
         """How many neighbours of the outermost axis cannot be divided between threads; 0 when nothing can."""
         self.outermost = _outermost(self.kernel)
@@ -52,7 +55,10 @@ class KernelWriter(AccessWriter):
 
     def write(self, symbol: str) -> tuple[str, tuple[Buffer, ...]]:
         """The function's text and the buffers it takes, in order."""
-        self._loops(list(self.kernel.axes), ())
+        if self.plan.block:
+            self._blocks()
+        else:
+            self._loops(list(self.kernel.axes), ())
         scope = self.scopes[0]
         parameters = [f"ptr {name}" for name in self.buffers.values()]
         numbers = ("rows", "step", "seed", *(("begin", "end") if self.share else ()))
@@ -76,7 +82,7 @@ class KernelWriter(AccessWriter):
         if points == 1:
             self._loop(axis, start, extent, 1, lambda: self._loops(rest, tile))
             return
-        if isinstance(axis.extent, int) and axis.extent % points == 0:
+        if isinstance(axis.extent, int) and axis.extent % points == 0 and self.plan.block % points == 0:
             self._loop(axis, start, extent, points, lambda: self._loops(rest, (*tile, (axis, points))))
             return
         count = self.emit(f"sub i64 {extent}, {start}")
@@ -87,8 +93,24 @@ class KernelWriter(AccessWriter):
         )
         self._loop(axis, end, extent, 1, lambda: self._loops(rest, tile), maybe_empty=True)
 
+    def _blocks(self) -> None:
+        """The outermost axis in blocks; within a block it is the innermost loop."""
+        outer, *others = self.kernel.axes
+        size = self.plan.block
+        start, end = self._bounds(outer, dict(self.plan.unroll).get(outer.name, 1))
+
+        def body() -> None:
+            first = self.values[BLOCK]
+            last = self.emit(f"add i64 {first}, {size}")
+            self.block = first, self.emit(f"call i64 @llvm.smin.i64(i64 {last}, i64 {end})")
+            self._loops([*others, outer], ())
+
+        self._loop(BLOCK, start, end, size, body)
+
     def _bounds(self, axis: Axis, step: int) -> tuple[str, str]:
         """Where a loop over an axis begins and ends: the outermost runs over this thread's share of whole steps."""
+        if self.block is not None and axis == self.kernel.axes[0]:
+            return self.block
         if axis != self.kernel.axes[0] or (isinstance(axis.extent, int) and axis.extent <= step):
             return "0", self._extent(axis)
         self.share = step
