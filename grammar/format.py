@@ -276,7 +276,7 @@ def _space(part: list[Token], i: int, inside: list[str]) -> bool:
             or (sign_a and (a in (")", "]") or (a == "-" and _is_unary(part, i - 1)) or _slices(a, inside)))
         )
     if sign_b and b == ":":
-        return False
+        return sign_a and a == ","
     if sign_a and a == ":":
         return not _slices(a, inside)
     return not (sign_a and a == "-" and _is_unary(part, i - 1))

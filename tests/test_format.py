@@ -149,6 +149,7 @@ net   a{input x:[3]   # the input
 }
 layer f(a?,b;c=-1){input x:[...,a]:float32;param w ?: [a,b]=zeros( )
   y<-x[ : ,1 : 2]@w . T*- 2^-c
+  v=x[...,: :2,0]
   z = x <-1
   return(if not(c>0) then- y else y)
 }#end
@@ -178,6 +179,7 @@ layer f(a?, b; c = -1) {
     input x: [..., a]: float32
     param w?: [a, b] = zeros()
     y <- x[:, 1:2] @ w.T * -2 ^ -c
+    v = x[..., ::2, 0]
     z = x < -1
     return (if not (c > 0) then -y else y)
 }  # end
@@ -323,3 +325,10 @@ def test_every_program_has_an_outline(path: Path) -> None:
     file = tree(path.read_text(encoding="utf-8"))
     lines = outline(file).split("\n")
     assert sum(not line.startswith(" ") for line in lines) == len(file.items)
+
+
+@pytest.mark.parametrize("kind", ["tabular-regression", "tabular-classification", "images"])
+def test_starters_are_formatted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(["new", kind, "first"])
+    assert exit_code("--check", "first.net") == 0

@@ -43,7 +43,7 @@ net {name} {{
     input x: [auto]
     linear(32)
     relu
-    linear(3)      # as many outputs as there are classes
+    linear(3)  # as many outputs as there are classes
 }}
 
 data {{
@@ -72,7 +72,7 @@ net {name} {{
     relu
     max_pool2d(2)
     flatten
-    linear(2)      # as many outputs as there are classes
+    linear(2)  # as many outputs as there are classes
 }}
 
 data {{
