@@ -49,6 +49,13 @@ def as_rows(value: Any, dtype: DType, shape: Sequence[int], what: str) -> Array:
     return array
 
 
+def as_seed(value: Any) -> int:
+    """A whole number from 0 that fits in 63 bits; raises ValueError."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"seed is a whole number from 0 to 2^63 - 1, not {value!r}")
+    return int(value)
+
+
 def target_of(target: Any, dtype: DType) -> tuple[TensorType, Array]:
     """A target with its type: whole numbers become int64, everything else the program's dtype."""
     array = given_array(target, "the target")

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_array, as_rows, given_array, target_of
+from .arrays import as_array, as_rows, as_seed, given_array, target_of
 from .compiler import units
 from .compiler.elaborate import Network, Program, TrainPlan
-from .compiler.graph import Graph, show_shape
+from .compiler.graph import Graph, TensorType, show_shape
 from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
 from .grammar import syntax as s
+from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .runtime.cpu import Library, Unit
 from .runtime.cpu import Model as Memory
 from .tensors import Loss, Output, Parameter
@@ -38,7 +39,7 @@ class Model:
     ) -> None:
         self.program, self.network, self.folder = program, network, folder
         self.plan: TrainPlan | None = program.train()
-        self.seed = seed if seed is not None else self.plan.seed if self.plan else 0
+        self.seed = as_seed(seed) if seed is not None else self.plan.seed % 2**63 if self.plan else 0
         self.training = True
         self.calls = 0
         self.data: Any = None
@@ -82,6 +83,13 @@ class Model:
         graph = units.initial(self.network, self.plan if has_optimizer else None)
         for name, value in evaluate(graph, {}, seed=self.seed).items():
             self.memory.views[name][...] = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        twin = Model(self.program, self.network, seed=self.seed, folder=self.folder)
+        twin.plan, twin.training, twin.data = self.plan, self.training, self.data
+        twin.scalers, twin.classes, twin.columns = dict(self.scalers), dict(self.classes), dict(self.columns)
+        twin.memory.block[...] = self.memory.block
+        return twin
 
     # looking at the model
 
@@ -157,8 +165,9 @@ class Model:
         """The output for any number of rows, in training mode if ``training`` is set; remembers how to go back."""
         ready, rows = self._inputs(inputs, named)
         training = self.training
-        self.calls += 1
-        step = self.calls
+        with self._lock:
+            self.calls += 1
+            step = self.calls
         make = (lambda: units.forward(self.network)) if training else (lambda: units.predict(self.network))
         result = self._run(self._unit(("forward", training), make), ready, rows, step)["output"]
 
@@ -182,17 +191,19 @@ class Model:
         found = unit.call(
             {**inputs, "cotangent": np.ascontiguousarray(gradient)}, rows, step=step, seed=self.seed
         )
+        with self._lock:
+            self._accumulate(found)
+
+    def _accumulate(self, found: Mapping[str, Array]) -> None:
         for path, parameter in self._parameters.items():
             part = found[f"gradient.{path}"]
             parameter.grad = part if parameter.grad is None else parameter.grad + part
         for spec in self.network.inputs:
-            name = f"gradient.input.{spec.name}"
-            if name in found:
+            new = found.get(f"gradient.input.{spec.name}")
+            if new is not None:
                 known = self._input_gradients.get(spec.name)
-                fits = known is not None and known.shape == found[name].shape
-                self._input_gradients[spec.name] = (
-                    known + found[name] if fits and known is not None else found[name]
-                )
+                fits = known is not None and known.shape == new.shape
+                self._input_gradients[spec.name] = known + new if fits and known is not None else new
 
     def backward(self, gradient: ArrayLike) -> None:
         """Goes back through the last call of this thread with a gradient of its output's shape."""
@@ -203,10 +214,11 @@ class Model:
 
     def zero_grad(self) -> None:
         """Sets every gradient that exists to zero."""
-        for parameter in self._parameters.values():
-            if parameter.grad is not None:
-                parameter.grad[...] = 0
-        self._input_gradients.clear()
+        with self._lock:
+            for parameter in self._parameters.values():
+                if parameter.grad is not None:
+                    parameter.grad[...] = 0
+            self._input_gradients.clear()
 
     def train(self, mode: bool = True) -> Model:
         self.training = mode
@@ -239,7 +251,8 @@ class Model:
         key = ("loss", out_type, kind)
         unit = self._unit(key, lambda: units.checked(lambda: units.loss(plan, out_type, kind)))
         inputs = {"output": value, "target": goal}
-        result = unit.call(inputs, len(value), step=self.calls, seed=self.seed)["loss"]
+        step = self.calls
+        result = unit.call(inputs, len(value), step=step, seed=self.seed)["loss"]
 
         def backward(gradient: Array) -> None:
             if not isinstance(output, Output):
@@ -248,7 +261,7 @@ class Model:
                 ("loss_backward", out_type, kind), lambda: units.loss_backward(plan, out_type, kind)
             )
             given = {**inputs, "cotangent": np.ascontiguousarray(gradient)}
-            output.backward(back.call(given, len(value), step=self.calls, seed=self.seed)["gradient.output"])
+            output.backward(back.call(given, len(value), step=step, seed=self.seed)["gradient.output"])
 
         return Loss.record(result, backward)
 
@@ -273,6 +286,17 @@ class Model:
         if len(arrays) != expected:
             names = [*(spec.name for spec in self.network.inputs), "target"]
             raise ValueError(f"{_count(expected, 'array')} expected ({', '.join(names)}), not {len(arrays)}")
+
+    def _expect_number(self, target: TensorType) -> None:
+        """The loss of such a target is a single number; raises CompileError (E0404) for an array."""
+        plan = self._need_plan()
+        graph = units.checked(lambda: units.loss(plan, units.output_type(self.network), target))
+        loss = graph.outputs["loss"]
+        if loss.shape:
+            message = f"the loss is not a single number but {loss.type}"
+            label = Label(plan.loss_call.span)
+            help_text = 'choose `reduction = "mean"` or "sum" for training'
+            raise CompileError((Diagnostic("E0404", message, label, help=help_text),))
 
     def fit(
         self,
@@ -299,9 +323,12 @@ class Model:
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
             if value is not None and not (whole and int(value) >= 1) and (name, value) != ("batch", "full"):
                 raise ValueError(f"{name} is a whole number from 1, not {value!r}")
+        seed = None if seed is None else as_seed(seed)
         for given in (arrays, validation):
             if given:
                 self._expect_target(tuple(given))
+        if arrays:
+            self._expect_number(target_of(arrays[-1], self.program.dtype)[0])
         return fit(
             self, arrays, epochs=epochs, batch=batch, validation=validation, shuffle=shuffle, seed=seed,
             on_epoch=on_epoch, **({} if threads is None else {"threads": threads}),

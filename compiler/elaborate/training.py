@@ -158,20 +158,24 @@ class TrainPlan:
         )
 
     def target_type(self, output: TensorType) -> TensorType:
-        """What the loss takes when no data tell: the output's own type, else class indices."""
+        """What loss and metrics take when no data tell: the output's own type, else class indices."""
         shape = (output.shape[0], *output.shape[2:])
+        fitting: list[TensorType] = []
         for candidate in (output, TensorType(DType.int64, shape)):
+            graph = Graph("target")
+            x = ops.input(graph, "output", output.dtype, output.shape)
+            y = ops.input(graph, "target", candidate.dtype, candidate.shape)
             try:
-                graph = Graph("target")
-                self.loss(
-                    graph,
-                    ops.input(graph, "output", output.dtype, output.shape),
-                    ops.input(graph, "target", candidate.dtype, candidate.shape),
-                )
+                self.loss(graph, x, y)
+                fitting.append(candidate)
+                for metric in self.metrics:
+                    metric.totals(graph, x, y)
             except Failed as failure:
                 last = failure
             else:
                 return candidate
+        if fitting:
+            return fitting[0]
         raise last
 
     # optimizer
