@@ -37,6 +37,8 @@ COSTS = {
     "exp": 8, "log": 8, "tanh": 10, "sigmoid": 10, "erf": 12, "sin": 12, "cos": 12, "pow": 20, "expm1": 10,
     "log1p": 10, "div": 4, "sqrt": 4, "random": 40, "concat": 4, "mod": 6,
 }  # fmt: skip
+SHORT = 4
+"""A sum along so many vectors spends more on adding up their lanes than a copy of its weights costs."""
 FREE = {"input", "constant", "iota", "rows", "stop_gradient", *INDEXING}
 
 
@@ -98,7 +100,11 @@ class _Lowering:
         self.outputs: dict[str, Buffer] = {}
         self.root: Value | None = None
         self.memo: dict[tuple[int, tuple[Affine, ...]], Expr] = {}
+        self.reader = -1
+        """The contraction whose operands are read."""
         self.nesting = 0
+        self.rearranged: list[Kernel] = []
+        self.turned: dict[tuple[int, int], Buffer] = {}
         self.renewed: dict[Buffer, Buffer] = {}
         self.region = Region()
         self.resident: Axis | None = None
@@ -107,13 +113,17 @@ class _Lowering:
 
     def read(self, value: Value, index: Sequence[Affine]) -> Expr:
         """A load where the value has a buffer, else its own expression."""
-        buffer = self.buffers.get(value.id)
+        buffer = self.turned.get((self.reader, value.id)) or self.buffers.get(value.id)
         if buffer is not None and value is not self.root:
             return Load(buffer, tuple(index))
         key = (value.id, tuple(index))
         found = self.memo.get(key)
         if found is None:
+            around = self.reader
+            if value.op.name == "contract":
+                self.reader = value.id
             found = self.memo[key] = value.op.element(self, value, index)
+            self.reader = around
         return found
 
     def reduce(
@@ -143,6 +153,7 @@ class _Lowering:
         self._leaves()
         self._outputs()
         self._materialise()
+        self._rearrange()
         first = self.outputs.get("loss") if self.renewed else None
         kernels = ordered(self._kernels(), self.renewed, first)
         if self.fused:
@@ -232,10 +243,52 @@ class _Lowering:
             return True
         return (len(readers) > 1 and cost > 3) or cost > 200
 
+    # copies in another arrangement
+
+    def _rearrange(self) -> None:
+        """Copies that make all that follows read side by side: images in blocks of rows, short weights turned."""
+        for value in self.live:
+            if value.op.name == "input" and self._block(value) > 1:
+                if any(r.op.name == "window" for r in self.readers.get(value.id, [])):
+                    source = self.buffers[value.id]
+                    name, block = f"in.{source.name}", self._block(value)
+                    self.buffers[value.id] = self._copy(source, name, source.order, block, value)
+            elif value.op.name == "contract" and value.id not in self.region.inside:
+                self._turn(value)
+
+    def _turn(self, product: Value) -> None:
+        """A parameter that is summed along its innermost dimension, a short one: better the other way round."""
+        for side in (0, 1):
+            value = product.inputs[side]
+            summed = [pair[side] for pair in product.attrs["axes"]]
+            if value.op.name == "permute":
+                summed = [value.attrs["dims"][d] for d in summed]
+                value = value.inputs[0]
+            source = self.buffers.get(value.id)
+            if source is None or source.space is not Space.model or len(value.shape) != 2:
+                continue
+            extent = value.shape[source.order[-1]]
+            short = isinstance(extent, int) and extent * value.dtype.itemsize <= SHORT * self.vector_bytes
+            if summed == [source.order[-1]] and short and ROWS in product.shape:
+                name = f"turned.{source.name}"
+                turned = next((b for b in self.turned.values() if b.name == name), None)
+                if turned is None:
+                    turned = self._copy(source, name, source.order[::-1], 1, product)
+                self.turned[product.id, value.id] = turned
+
+    def _copy(self, source: Buffer, name: str, order: tuple[int, ...], block: int, value: Value) -> Buffer:
+        buffer = Buffer(name, source.dtype, source.shape, order, Space.work, block)
+        axes = {d: Axis(f"i{i}", source.shape[d]) for i, d in enumerate(order) if source.shape[d] != 1}
+        index = tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(source.shape)))
+        store = Store(buffer, index, Load(source, index))
+        origin = value.origin
+        self.rearranged.append(Kernel(name, tuple(axes.values()), (store,), origin.span, origin.layer))
+        return buffer
+
     # kernels
 
     def _kernels(self) -> list[Kernel]:
-        kernels = []
+        kernels = list(self.rearranged)
         for value in self.live:
             buffer = self.buffers.get(value.id)
             if buffer is not None and value.op.name != "input" and value.id not in self.region.stored:

@@ -98,7 +98,11 @@ def _own_lanes_axis(reduction: Reduction, parallel: Axis | None, width: int) -> 
     first, axis = reduction.axes[0], reduction.axes[-1]
     if any(isinstance(x, Reduction) and x.free & set(reduction.axes) for x in body):
         return None
-    if first.extent is ROWS and any(x.buffer.block == width for x in loads) and not _mismatch(loads, first):
+    if (
+        first.extent is ROWS
+        and any(stride_along(x, first) == 1 for x in loads)
+        and not _mismatch(loads, first)
+    ):
         axis = first
     elif not isinstance(axis.extent, int) or 2 * axis.extent < width or axis.extent < 2:
         return None
