@@ -12,6 +12,7 @@ from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
 from .graph import ROWS, Graph
+from .loops.ir import Buffer, Space
 from .loops.lower import choose_orders, lower
 from .loops.unit import Unit
 from .program import training
@@ -26,12 +27,9 @@ def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
     for name, leaf in graph.inputs.items():
         if not name.startswith(("param.", "buffer.", "state.")):
             continue
-        shape = tuple(int(d) for d in leaf.shape)  # type: ignore[arg-type]
-        layouts.append(TensorLayout(name, leaf.dtype.value, shape, orders[name], False, "model", at))
-        count = leaf.dtype.itemsize
-        for extent in shape:
-            count *= extent
-        at += -(-count // 64) * 64
+        buffer = Buffer(name, leaf.dtype, leaf.shape, orders[name], Space.model)
+        layouts.append(_tensor(buffer, at, 0))
+        at += -(-buffer.elements * leaf.dtype.itemsize // 64) * 64
     return tuple(layouts), at
 
 
@@ -98,25 +96,19 @@ def module_text(
 
 
 def _layout(entry: Entry, unit: Unit) -> UnitLayout:
-    table = []
-    for buffer in entry.buffers:
-        fixed, per_row = unit.memory.offsets.get(buffer.name, (0, 0))
-        shape = tuple(int(d) for d in buffer.shape if d is not ROWS)
-        table.append(
-            TensorLayout(
-                buffer.name,
-                buffer.dtype.value,
-                shape,
-                buffer.order,
-                ROWS in buffer.shape,
-                buffer.space.value,
-                fixed,
-                per_row,
-            )
-        )
+    table = [_tensor(b, *unit.memory.offsets.get(b.name, (0, 0))) for b in entry.buffers]
     slots = {b: i for i, b in enumerate(entry.buffers)}
     return UnitLayout(
         entry.name, tuple(table), {n: slots[b] for n, b in unit.inputs.items()},
         {n: slots[b] for n, b in unit.outputs.items()}, unit.memory.fixed_bytes, unit.memory.row_bytes,
         entry.work,
     )  # fmt: skip
+
+
+def _tensor(buffer: Buffer, fixed: int, per_row: int) -> TensorLayout:
+    shape = tuple(d for d in buffer.shape if isinstance(d, int))
+    grows = ROWS in buffer.shape
+    space = buffer.space.value
+    return TensorLayout(
+        buffer.name, buffer.dtype.value, shape, buffer.order, grows, space, fixed, per_row, buffer.pitch
+    )

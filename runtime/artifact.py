@@ -16,7 +16,8 @@ class TensorLayout:
     """A tensor: ``shape`` without the rows where ``per_row``; ``order`` lists dimensions from outermost to innermost.
 
     space is ``model``, ``work``, ``data`` or ``scalar``; in ``model`` and ``work`` it lies at
-    ``fixed + per_row_offset * capacity`` bytes.
+    ``fixed + per_row_offset * capacity`` bytes. pitch: elements from one run of the innermost dimension to the next,
+    0 for as many as the run has.
     """
 
     name: str
@@ -27,6 +28,7 @@ class TensorLayout:
     space: str
     fixed: int = 0
     per_row_offset: int = 0
+    pitch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,12 @@ def view(block: Array, layout: TensorLayout, offset: int, rows: int | None = Non
     shape = (rows, *layout.shape) if layout.per_row else layout.shape
     physical = tuple(shape[d] for d in layout.order)
     dtype = np.dtype(layout.dtype)
-    count = int(np.prod(physical, dtype=np.int64))  # type: ignore[arg-type]
+    padded = (*physical[:-1], layout.pitch) if len(physical) > 1 and layout.pitch else physical
+    count = int(np.prod(padded, dtype=np.int64))  # type: ignore[arg-type]
     flat = block[offset : offset + count * dtype.itemsize].view(dtype)
     inverse = [layout.order.index(d) for d in range(len(shape))]
-    return flat.reshape(physical).transpose(inverse)  # type: ignore[arg-type]
+    whole = flat.reshape(padded)  # type: ignore[arg-type]
+    return whole[..., : physical[-1]].transpose(inverse) if padded != physical else whole.transpose(inverse)
 
 
 class Model:

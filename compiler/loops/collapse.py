@@ -18,6 +18,8 @@ def collapse(kernel: Kernel) -> Kernel:
     if len(fixed) < 2 or kernel.resident:
         return kernel
     first = kernel.stores[0]
+    if first.buffer.pitch != first.buffer.shape[first.buffer.order[-1]]:
+        return kernel
     if not all(_alike(s.buffer, first.buffer) and s.index == first.index for s in kernel.stores):
         return kernel
     for e in walk(*(s.value for s in kernel.stores)):

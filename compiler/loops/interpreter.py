@@ -80,7 +80,8 @@ class _Memory:
         self.flat: dict[Buffer, Array] = {}
         for name, buffer in unit.inputs.items():
             given = np.asarray(inputs[name], buffer.dtype.value)
-            self.flat[buffer] = given.transpose(buffer.order).flatten()
+            self.flat[buffer] = np.zeros(self._elements(buffer), given.dtype)
+            self.flat[buffer][self.place(buffer, list(np.indices(given.shape)))] = given
 
     def extent(self, extent: Extent) -> int:
         return extent if isinstance(extent, int) else self.rows
@@ -102,11 +103,7 @@ class _Memory:
         return any(not isinstance(e, int) for e in buffer.shape)
 
     def _elements(self, buffer: Buffer) -> int:
-        count = 1
-        for extent in buffer.shape:
-            whole = self.extent(extent)
-            count *= whole if isinstance(extent, int) else -(-whole // buffer.block) * buffer.block
-        return count
+        return buffer.elements * (-(-self.rows // buffer.block) * buffer.block if self._grows(buffer) else 1)
 
     def place(self, buffer: Buffer, positions: Sequence[Array]) -> Array:
         """Where elements lie, by the buffer's own rule."""

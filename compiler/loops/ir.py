@@ -199,6 +199,25 @@ class Buffer:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    @property
+    def pitch(self) -> int:
+        """Elements from one run of the innermost dimension to the next. Runs that would begin at the same place of every
+        page, and so push each other out of the cache, are set apart by the elements of a cache line."""
+        run = self.shape[self.order[-1]] if self.order else 1
+        if not isinstance(run, int):
+            return 1
+        own = self.space in (Space.model, Space.work) and self.block == 1 and len(self.shape) > 1
+        return run + 64 // self.dtype.itemsize if own and run * self.dtype.itemsize % 1024 == 0 else run
+
+    @property
+    def elements(self) -> int:
+        """Elements of memory, of one row where it holds observations; the gaps between runs included."""
+        count = self.pitch
+        for dim in self.order[:-1]:
+            extent = self.shape[dim]
+            count *= extent if isinstance(extent, int) else 1
+        return count
+
     def strides(self) -> tuple[int, ...]:
         """Elements between neighbours along each logical dimension."""
         strides = [0] * len(self.shape)
@@ -206,7 +225,7 @@ class Buffer:
         for dim in reversed(self.order):
             strides[dim] = step
             extent = self.shape[dim]
-            step *= extent if isinstance(extent, int) else 1
+            step = self.pitch if dim == self.order[-1] else step * (extent if isinstance(extent, int) else 1)
         return tuple(strides)
 
     def offset(self, index: Sequence[Affine]) -> Affine:

@@ -18,10 +18,7 @@ ALIGNMENT = 64
 
 def row_bytes(buffer: Buffer) -> tuple[int, bool]:
     """Bytes of the buffer (of one row, if it holds observations), and whether it does."""
-    count = 1
-    for extent in buffer.shape:
-        count *= extent if isinstance(extent, int) else 1
-    return count * buffer.dtype.itemsize, ROWS in buffer.shape
+    return buffer.elements * buffer.dtype.itemsize, ROWS in buffer.shape
 
 
 def plan_memory(kernels: Sequence[Kernel], outputs: Mapping[str, Buffer]) -> MemoryPlan:

@@ -12,8 +12,7 @@ from ..graph import ROWS
 from .ir import Affine, Axis, Kernel, Load, Reduction, Schedule
 from .rewrite import walk
 
-REGISTERS = 32
-CACHE_BYTES = 256 * 1024
+CACHE_BYTES = 512 * 1024
 """What a kernel may count on in the second-level cache."""
 TYPICAL_ROWS = 256
 
@@ -54,7 +53,8 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
         parallel = None
     names = own if parallel is None else own | {parallel.name}
     vectors = _vectors(parallel, bool(reductions), width)
-    points = _points(kernel, reductions, parallel, own, vectors)
+    registers = 32 if vector_bytes == 64 else 16
+    points = _points(kernel, reductions, parallel, own, vectors, registers)
     return Schedule(frozenset(names), width, vectors, points, _blocked(kernel, reductions, dict(points)))
 
 
@@ -125,7 +125,12 @@ def _vectors(parallel: Axis | None, sums: bool, width: int) -> int:
 
 
 def _points(
-    kernel: Kernel, reductions: Sequence[Reduction], parallel: Axis | None, own: frozenset[str], vectors: int
+    kernel: Kernel,
+    reductions: Sequence[Reduction],
+    parallel: Axis | None,
+    own: frozenset[str],
+    vectors: int,
+    registers: int,
 ) -> tuple[tuple[str, int], ...]:
     """How many points of other axes a tile has, so that its accumulators fit the registers and share loads."""
     if not reductions:
@@ -136,12 +141,12 @@ def _points(
     if not any(a.extent is ROWS and a.name in own for r in reductions for a in r.axes):
         free = [a for a in free if any(_is_shared(a, r) for r in reductions)]
     if images:
-        return _two_axes(free, max(16 // side_by_side, 1), 4)
+        return _two_axes(free, max(registers // 2 // side_by_side, 1), 4)
     if any(a.extent is ROWS and a.name in own for r in reductions for a in r.axes):
-        return _innermost(free, max(25 // side_by_side, 1))
+        return _innermost(free, max((registers - 7) // side_by_side, 1))
     if parallel is None and len(free) > 1:
-        return _two_axes([free[0], free[-1]], max(16 // side_by_side, 1), 2)
-    budget = max((REGISTERS - 4) // (vectors + 1), 1) if vectors > 1 else 8
+        return _two_axes([free[0], free[-1]], max(registers // 2 // side_by_side, 1), 2)
+    budget = max((registers - 2 - vectors) // vectors, 1)
     budget = max(budget // side_by_side, 1)
     for axis in reversed(free):
         points = _divisor(axis, min(budget, 8))
