@@ -36,7 +36,10 @@ def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
 def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
     """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``."""
     name = cache.key(
-        describe(graphs, orders), str(train), llvm.cpu_description(), source_state(Path(__file__).parent)
+        describe(graphs, orders),
+        f"{train} {llvm.vector_bytes()}",
+        llvm.cpu_description(),
+        source_state(Path(__file__).parent),
     )
     return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train))))
 
