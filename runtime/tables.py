@@ -13,6 +13,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,12 +67,25 @@ class Table:
 
     def check_cells(self, columns: Sequence[int], span: Span) -> None:
         """Raises CompileError for the first cell of these columns that is no finite number."""
+        if self._all_finite(columns):
+            return
         for row, line in zip(self.rows, self.lines, strict=True):
             for column in columns:
                 if not _is_finite(row[column]):
                     self._refuse(
                         row[column], self.place(line, column, f"column `{self.columns[column]}`"), span
                     )
+
+    def _all_finite(self, columns: Sequence[int]) -> bool:
+        """The same at the speed of C, without telling where."""
+        if not columns:
+            return True
+        chosen = map(itemgetter(*columns), self.rows)
+        cells = chain.from_iterable(chosen) if len(columns) > 1 else chosen
+        try:
+            return all(map(math.isfinite, map(float, cells)))
+        except ValueError:
+            return False
 
     def _refuse(self, text: str, place: Label, span: Span) -> NoReturn:
         second = Label(span, "read as numbers here")
@@ -93,13 +108,19 @@ class Table:
         return [numbers[t] for t in texts], found
 
 
+@lru_cache(maxsize=8)
+def _split(text: str) -> tuple[str, list[tuple[tuple[str, ...], int]]]:
+    """The delimiter; the cells of each row, with the line that it ends in."""
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return delimiter, [(tuple(map(str.strip, row)), reader.line_num) for row in reader if row]
+
+
 def parse_csv(text: str, name: str, span: Span) -> Table:
     """The table in a text; raises CompileError when it is none. The delimiter is the commonest of ``,`` ``;`` tab."""
     named = Label(span, "named here")
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        found = [(tuple(c.strip() for c in row), reader.line_num) for row in reader if row]
+        delimiter, found = _split(text)
     except csv.Error as error:
         _fail("E0609", f"{name} is no CSV text: {error}", named)
     if not found:
@@ -126,17 +147,12 @@ def _text(path: str, stamp: float, size: int) -> str:
     return Path(path).read_bytes().decode("utf-8-sig")
 
 
-@lru_cache(maxsize=8)
-def _table(path: str, stamp: float, size: int, span: Span) -> Table:
-    return parse_csv(_text(path, stamp, size), shown(Path(path)), span)
-
-
 def read_csv(path: Path, span: Span) -> Table:
     """The table in a file; raises CompileError (E0601, E0602, E0603, E0609)."""
     named = Label(span, "named here")
     try:
         status = path.stat()
-        return _table(str(path), status.st_mtime, status.st_size, span)
+        text = _text(str(path), status.st_mtime, status.st_size)
     except FileNotFoundError:
         beside = sorted(p.name for p in path.parent.glob("*") if p.is_file()) if path.parent.is_dir() else []
         known = (
@@ -151,6 +167,7 @@ def read_csv(path: Path, span: Span) -> Table:
               help="`npy`, `npz` and `safetensors` read files of arrays")  # fmt: skip
     except OSError as error:
         _fail("E0601", f"{shown(path)} cannot be read: {error.strerror}", named)
+    return parse_csv(text, shown(path), span)
 
 
 def _is_number(text: str) -> bool:

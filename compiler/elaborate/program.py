@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from ...grammar import syntax as s
 from ...grammar.diagnostics import CompileError, Diagnostic, Label
 from ...grammar.files import read_source
-from ...grammar.parser import parse
 from ...grammar.source import NOWHERE, Source, Span
 from ...grammar.suggest import did_you_mean
+from ...grammar.trees import parse
 from .. import ops
 from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
 from . import data as data_blocks
