@@ -16,6 +16,7 @@ from test_ops import CASES, IDS, arrays, build
 from training_reference import NAMES, load
 
 from netc.compiler import ops
+from netc.compiler.backends.llvm.scalars import ROWS as LLVM_ROWS
 from netc.compiler.gradient import vjp
 from netc.compiler.graph import ROWS, DType, Graph, Value
 from netc.compiler.interpreter import evaluate
@@ -38,8 +39,9 @@ def assert_same(got: dict[str, Any], wanted: dict[str, Any]) -> None:
         np.testing.assert_allclose(got[name], expected, rtol=0, atol=TOLERANCE * scale, err_msg=name)
 
 
-def test_every_scalar_operation_is_defined() -> None:
+def test_every_scalar_operation_is_defined_everywhere() -> None:
     assert set(SCALARS) == set(Scalar)
+    assert set(LLVM_ROWS) == set(Scalar)
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -20,7 +20,9 @@ from netc.compiler.plan import amount, duration
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.net"))
+NETWORKS = sorted((ROOT / "tests" / "reference").glob("*.net"))
 STAGES = ("ast", "graph", "gradient", "loops", "program", "llvm", "asm", "plan")
+DOCUMENTATION = ROOT / "docs" / "ir.md"
 Show = Callable[..., str]
 REGRESSION = str(ROOT / "examples" / "regression.net")
 
@@ -53,6 +55,14 @@ def _net(path: Path) -> str:
     found = re.search(r"^net (\w+)", path.read_text(encoding="utf-8"), re.M)
     assert found is not None
     return found[1]
+
+
+@pytest.mark.parametrize("stage", ["graph", "loops", "plan"])
+@pytest.mark.parametrize("path", NETWORKS, ids=[p.stem for p in NETWORKS])
+def test_stages_of_other_networks(path: Path, stage: str, show: Show) -> None:
+    lines = show(str(path), "--stage", stage).split("\n")
+    assert len(lines) > 10
+    assert max(map(len, lines)) <= (100 if stage == "plan" else 240)
 
 
 @pytest.mark.parametrize("unit", ["step", "gradient", "evaluate", "predict", "forward", "backward"])
@@ -199,6 +209,14 @@ def test_guards_and_blocks_are_shown(show: Show) -> None:
     assert re.search(r"where\(0 <= j - 1 < 8 and 0 <= k - 1 < 8, ", text)
     assert re.search(r"v\d+ +float32\[n, 16, 8, 8\] +work +[\d,]+ n, blocks of \d+", text)
     assert re.search(r"random\(\d+, 128 \* i \+ j\)", text)
+
+
+def test_the_documentation_shows_what_is_printed(show: Show) -> None:
+    text = show(REGRESSION, "--stage", "loops", "--unit", "predict")
+    kernels = re.sub(r" +# .*", "", text[text.index("kernel 0") :])
+    assert kernels.replace(" in lanes", "") in DOCUMENTATION.read_text(encoding="utf-8").replace(
+        " in lanes", ""
+    )
 
 
 # program

@@ -184,6 +184,8 @@ class _KernelText:
         if axis.name in self.schedule.lanes:
             vectors = f"{self.schedule.vectors} vectors" if self.schedule.vectors > 1 else "a vector"
             words.append(f"lanes: {vectors} of {self.schedule.width}")
+        if self.schedule.block and axis == self.kernel.axes[0]:
+            words.append(f"blocks of {self.schedule.block} points")
         points = dict(self.schedule.unroll).get(axis.name, 1)
         if points > 1:
             words.append(f"tile: {points} points")
