@@ -23,12 +23,14 @@ from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
 from .grammar import syntax as s
 from .grammar.diagnostics import CompileError, Diagnostic, Label
-from .runtime.cpu import Library, Unit
+from .runtime.cpu import LARGE_BYTES, Library, Unit
 from .runtime.cpu import Model as Memory
+from .runtime.memory import free_bytes, gib
 from .tensors import Loss, Output, Parameter
 from .weights import misfits
 
 Array = NDArray[Any]
+DRAWING_BYTES = 128  # an element's share of the arrays that its initial value is drawn with
 
 
 class Model:
@@ -56,6 +58,7 @@ class Model:
         has_optimizer = self.plan is not None and self.plan.optimizer_call is not None
         graph = self._layout_graph(has_optimizer)
         layouts, size = model_layout(graph)
+        self._expect_memory(size)
         self.orders = {x.name: x.order for x in layouts}
         self.memory = Memory(layouts, size)
         self._initialise(has_optimizer)
@@ -63,6 +66,14 @@ class Model:
             p.path: Parameter.view_of(self.memory.views[f"param.{p.path}"], p.path)
             for p in self.network.parameters
         }
+
+    def _expect_memory(self, size: int) -> None:
+        """Raises CompileError (E0505) for a network that cannot be made in the memory that is free."""
+        largest = max((int(np.prod(p.shape, dtype=np.int64)) for p in self.network.parameters), default=0)
+        needed, free = 2 * size + DRAWING_BYTES * largest, free_bytes()
+        if needed > LARGE_BYTES and free is not None and needed > free:
+            message = f"the network takes {gib(needed)} of memory to make, {gib(free)} are free"
+            raise CompileError((Diagnostic("E0505", message, Label(self.network.net.name.span)),))
 
     def _layout_graph(self, has_optimizer: bool) -> Graph:
         """A graph that has every model tensor as a leaf, and the contractions that decide their layout."""

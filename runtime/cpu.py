@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import CONTROL, POOL, POOL_SLOTS, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
+from .memory import need
 
 Array = NDArray[Any]
+LARGE_BYTES = 2**26
 
 
 def aligned(count: int) -> Array:
-    """Zeroed bytes at an address divisible by 64."""
+    """Zeroed bytes at an address divisible by 64. Raises MemoryError for more than are free."""
+    if count > LARGE_BYTES:
+        need(count)
     raw = np.zeros(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count]

@@ -161,13 +161,18 @@ def read_csv(path: Path, span: Span) -> Table:
             else "there is no such folder either"
         )
         _fail("E0601", f"there is no data file {shown(path)}", named,
-              help=f"paths are relative to the program's folder; {known}")  # fmt: skip
+              help=f"paths are relative to {_base(span)}; {known}")  # fmt: skip
     except UnicodeDecodeError:
         _fail("E0609", f"{shown(path)} is no CSV text: it is not UTF-8 text", named,
               help="`npy`, `npz` and `safetensors` read files of arrays")  # fmt: skip
     except OSError as error:
         _fail("E0601", f"{shown(path)} cannot be read: {error.strerror}", named)
     return parse_csv(text, shown(path), span)
+
+
+def _base(span: Span) -> str:
+    """What the path of a data file starts from: it is named in a program or by a command."""
+    return "the program's folder" if span.source.text else "the folder you are in"
 
 
 def _is_number(text: str) -> bool:
@@ -217,6 +222,6 @@ def load_arrays(path: Path, kind: str, span: Span) -> dict[str, Any]:
         return {"": loaded} if kind == "npy" else {k: loaded[k] for k in loaded.files}
     except FileNotFoundError:
         _fail("E0601", f"there is no data file {shown(path)}", Label(span, "named here"),
-              help="paths are relative to the program's folder")  # fmt: skip
+              help=f"paths are relative to {_base(span)}")  # fmt: skip
     except Exception as error:
         _fail("E0609", f"{shown(path)} is damaged or no {kind} file: {error}", Label(span, "named here"))

@@ -261,3 +261,58 @@ def test_an_unknown_constant_is_a_diagnostic() -> None:
     assert json.loads(
         json.dumps(netc.compile(source=PROGRAM, width=np.int64(7)).program.definitions.constants)
     )
+
+
+# memory
+
+
+def test_a_network_that_does_not_fit_in_memory_is_a_diagnostic(
+    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("netc.model.free_bytes", lambda: 100 * 2**20)
+    assert netc.compile(program, width=1000)[0].weight.shape == (1000, 3)
+    code, text = failure(["train", str(program), "--set", "width=1000000"], capsys)
+    assert (code, "error[E0505]: the network takes 0.4 GiB of memory to make, 0.1 GiB are free" in text) == (
+        1,
+        True,
+    )
+    assert f"{program}:3:5" in text
+
+
+def test_rows_that_do_not_fit_in_memory_are_told(
+    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from netc.runtime import memory
+
+    monkeypatch.setattr(memory, "free_bytes", lambda: 2**10)
+    monkeypatch.setattr("netc.runtime.cpu.LARGE_BYTES", 2**10)
+    program.write_text(PROGRAM.replace("20", "20000"))
+    code, text = failure(["train", str(program), "--out", str(program.parent)], capsys)
+    assert (code, "error: there is not enough memory: " in text) == (1, True)
+    assert "0.0 GiB are free" in text
+
+
+def test_free_memory_is_known_where_the_system_tells() -> None:
+    from netc.runtime.memory import free_bytes, gib
+
+    free = free_bytes()
+    if Path("/proc/meminfo").exists():
+        assert free is not None
+        assert 2**20 < free < 2**50
+    assert gib(3 * 2**29) == "1.5 GiB"
+
+
+# programs that have moved
+
+
+def test_a_run_whose_program_has_moved(
+    program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(program.parent)
+    run(["train", "small.net", "--quiet"])
+    program.rename("moved.net")
+    code, text = failure(["eval", "runs/small-001"], capsys)
+    assert (code, "netc eval runs/small-001 PROGRAM.net" in text) == (1, True)
+    run(["eval", "runs/small-001", "moved.net"])
+    run(["train", "moved.net", "--resume", "runs/small-001", "--epochs", "3", "--quiet"])
+    assert json.loads(Path("runs/small-001/run.json").read_text())["epoch"] == 3

@@ -10,6 +10,7 @@ import click
 from ..api import load, make_model, open_program, take_weights
 from ..data import Known
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
+from ..runtime.checkpoint import failure
 from ..training import file_data
 from .predict import weights_file
 
@@ -27,6 +28,9 @@ def command(weights: str, program: str | None, as_json: bool) -> None:
         )
     saved = load(file)
     path = Path(program) if program else Path(saved.folder or ".") / Path(saved.program.source.name).name
+    if program is None and not path.exists():
+        advice = f"name it where it is now: netc eval {weights} PROGRAM.net"
+        raise failure("E0001", f"the program of these weights is no longer at {path}", path, advice)
     model = make_model(
         open_program(path, dict(saved.program.definitions.constants), saved.program.dtype.value),
         path.resolve().parent,

@@ -52,6 +52,8 @@ def describe(error: BaseException) -> str:
 
 
 def _file_problem(error: OSError) -> str:
+    if error.filename is None and error.errno == errno.ENOENT:
+        return "error: the folder you are in no longer exists"
     name = error.filename if error.filename is not None else "a file or standard output"
     if error.errno in FULL:
         return (

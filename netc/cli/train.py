@@ -79,6 +79,7 @@ def command(
         _refuse_other_options(ctx)
         folder = _run_folder(file, resume, Path(out))
         options = _resumed(folder, epochs, threads)
+        options = replace(options, file=file) if file is not None else options
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
