@@ -95,6 +95,7 @@ class Value:
     attrs: Mapping[str, Any]
     type: TensorType
     origin: Origin = field(default=Origin(), repr=False)
+    signature: Hashable = field(default=(), repr=False)
 
     @property
     def shape(self) -> Shape:
@@ -129,29 +130,40 @@ class Graph:
 
         New values take the graph's current ``origin``.
         """
-        key = _key(op, inputs, attrs)
+        signature = _signature(attrs)
+        key = op.name, tuple(v.id for v in inputs), signature
         found = self._interned.get(key)
         if found is not None:
             return found
         value_type = op.infer(*(v.type for v in inputs), **attrs)
-        return self._new(key, op, inputs, attrs, value_type, self.origin)
-
-    def adopt(self, value: Value, inputs: tuple[Value, ...]) -> Value:
-        """A value of another graph on inputs of this one, which have the types of its own inputs."""
-        key = _key(value.op, inputs, value.attrs)
-        found = self._interned.get(key)
-        if found is not None:
-            return found
-        return self._new(key, value.op, inputs, value.attrs, value.type, value.origin)
-
-    def _new(
-        self, key: Hashable, op: Operation, inputs: tuple[Value, ...], attrs: Mapping[str, Any],
-        value_type: TensorType, origin: Origin,
-    ) -> Value:  # fmt: skip
-        value = Value(len(self.values), op, inputs, attrs, value_type, origin)
+        value = Value(len(self.values), op, inputs, attrs, value_type, self.origin, signature)
         self.values.append(value)
         self._interned[key] = value
         return value
+
+    def adopt(self, value: Value, inputs: tuple[Value, ...]) -> Value:
+        """A value of another graph on inputs of this one, which have the types of its own inputs."""
+        key = value.op.name, tuple(v.id for v in inputs), value.signature
+        found = self._interned.get(key)
+        if found is not None:
+            return found
+        adopted = Value(
+            len(self.values), value.op, inputs, value.attrs, value.type, value.origin, value.signature
+        )
+        self.values.append(adopted)
+        self._interned[key] = adopted
+        return adopted
+
+    def draw(self, other: Graph) -> dict[int, Value]:
+        """All values of another graph, its leaves taken for those of the same name here; by their ids there."""
+        names = {leaf.id: name for name, leaf in other.inputs.items()}
+        new: dict[int, Value] = {}
+        for value in other.values:
+            mine = self.inputs.get(names[value.id]) if value.id in names else None
+            new[value.id] = mine or self.adopt(value, tuple(new[v.id] for v in value.inputs))
+            if value.id in names:
+                self.inputs[names[value.id]] = new[value.id]
+        return new
 
     def live(self) -> list[Value]:
         """The values that the outputs need, in topological order."""
@@ -161,14 +173,13 @@ class Graph:
         return iter(self.values)
 
 
-def _key(op: Operation, inputs: tuple[Value, ...], attrs: Mapping[str, Any]) -> Hashable:
-    """What equal values have in common."""
-    ids = tuple(v.id for v in inputs)
+def _signature(attrs: Mapping[str, Any]) -> Hashable:
+    """What equal attributes have in common."""
     if not attrs:
-        return op.name, ids
+        return ()
     # 0.0 == -0.0, 1 == True and nan != nan as dictionary keys; their texts tell them apart.
     ordered = sorted(attrs.items())
-    return op.name, ids, tuple(ordered), tuple(repr(v) for _, v in ordered)
+    return tuple(ordered), tuple(repr(v) for _, v in ordered)
 
 
 def reachable(roots: Iterable[Value]) -> list[Value]:

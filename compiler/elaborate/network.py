@@ -8,7 +8,7 @@ once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...grammar import syntax as s
@@ -54,12 +54,17 @@ class Network:
     parameters: tuple[TensorSpec, ...]
     buffers: tuple[TensorSpec, ...]
     layers: tuple[LayerInfo, ...]
+    drawn: dict[bool, tuple[Graph, Forward]] = field(default_factory=dict, compare=False, repr=False)
 
     def forward(self, graph: Graph, *, training: bool) -> Forward:
-        """Emits the forward pass; leaves are ``input.*``, ``param.*`` and ``buffer.*``."""
-        record = Record(training)
-        output = self._walk(graph, record)
-        return Forward(output, record.updates)
+        """Emits the forward pass; leaves are ``input.*``, ``param.*`` and ``buffer.*``. Elaborated once, then copied."""
+        if training not in self.drawn:
+            template, record = Graph("forward"), Record(training)
+            output = self._walk(template, record)
+            self.drawn[training] = template, Forward(output, record.updates)
+        template, found = self.drawn[training]
+        new = graph.draw(template)
+        return Forward(new[found.output.id], {n: new[v.id] for n, v in found.updates.items()})
 
     def initial(self, graph: Graph) -> dict[str, Value]:
         """Emits the initial contents of ``param.*`` and ``buffer.*``."""
