@@ -132,6 +132,9 @@ class TrainPlan:
     metrics: tuple[Metric, ...] = ()
     save: str | None = None
     span: Span | None = None
+    known_states: dict[tuple[TensorSpec, ...], tuple[StateSpec, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def loss(self, graph: Graph, output: Value, target: Value) -> Value:
         """The loss of an output against a target; raises Failed with E0404 when they do not fit."""
@@ -208,7 +211,9 @@ class TrainPlan:
         """The optimizer's states for every parameter; those that nothing reads are left out."""
         if self.optimizer_call is None:
             return ()
-        return self._states(network.parameters)
+        if network.parameters not in self.known_states:
+            self.known_states[network.parameters] = self._states(network.parameters)
+        return self.known_states[network.parameters]
 
     def check_optimizer(self) -> None:
         """Applies the optimizer to a single number; raises Failed when that cannot be done."""
