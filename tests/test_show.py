@@ -14,8 +14,21 @@ from netc.compiler import ops
 from netc.compiler.cost import Machine, flops, kernel_cost
 from netc.compiler.drawing import FORMATS, draw
 from netc.compiler.graph import ROWS, DType, Graph, Value
+from netc.compiler.loops.ir import (
+    Affine,
+    Apply,
+    Axis,
+    Buffer,
+    Kernel,
+    Load,
+    Scalar,
+    Schedule,
+    Scheduled,
+    Space,
+    Store,
+)
 from netc.compiler.loops.lower import lower
-from netc.compiler.loops.text import unit_text
+from netc.compiler.loops.text import kernel_lines, unit_text
 from netc.compiler.plan import amount, duration
 
 ROOT = Path(__file__).parent.parent
@@ -202,6 +215,17 @@ def test_shared_parts_have_names_where_they_are_known() -> None:
     kernel = text[text.index("kernel ") :].split("\n")
     assert "    t1 = -s" in kernel, text
     assert kernel.index("    t1 = -s") < next(i for i, x in enumerate(kernel) if "for i < n" in x)
+
+
+def test_old_contents_are_told_from_new() -> None:
+    """a, b <- b, a + b: the second store needs a as it was."""
+    i = Axis("i", 4)
+    a, b = (Buffer(name, DType.float32, (4,), (0,), Space.model) for name in "ab")
+    old_a, old_b = (Load(x, (Affine.of(i),)) for x in (a, b))
+    total = Apply(Scalar.add, (old_a, old_b), DType.float32)
+    stores = (Store(a, (Affine.of(i),), old_b), Store(b, (Affine.of(i),), total))
+    lines = kernel_lines(0, Scheduled(Kernel("swap", (i,), stores), Schedule()))
+    assert [x.strip() for x in lines[1:]] == ["for i < 4", "t1 = a[i]", "a[i] = b[i]", "b[i] = t1 + a[i]"]
 
 
 def test_guards_and_blocks_are_shown(show: Show) -> None:

@@ -6,6 +6,7 @@ in the outermost loop where all its axes are known: the place where a backend co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ from .rewrite import children, loads, walk
 from .unit import Unit
 
 WIDTH = 88
+MANY = 3
 INDENT = "    "
 OUTER, INNER = "ijklm", "pqrstuvwxyz"
 INFIX = {
@@ -141,6 +143,7 @@ class _KernelText:
             self.axis_names[axis] = letter
         self.inner = _letters(INNER)
         self.shared = _shared(kernel)
+        self.coordinates: dict[Affine, str] = {}
         self.count = 0
 
     def lines(self) -> list[str]:
@@ -149,6 +152,8 @@ class _KernelText:
         blocks = [_Block()]
         for axis in self.kernel.axes:
             blocks.append(_Block(frozenset({axis}), blocks[-1]))
+        self._name_coordinates(blocks)
+        self._name_old_contents(blocks[-1])
         for store in self.kernel.stores:
             blocks[-1].lines.append(self._store(store, blocks[-1]))
         result: list[str] = []
@@ -157,6 +162,27 @@ class _KernelText:
             if depth < len(self.kernel.axes):
                 result.append(INDENT * (depth + 1) + self._loop(self.kernel.axes[depth]))
         return result
+
+    def _name_coordinates(self, blocks: Sequence[_Block]) -> None:
+        """Gives names to quotients and remainders of the kernel's axes that are written many times."""
+        accesses = [s.index for s in self.kernel.stores] + [x.index for x in loads(self.kernel)]
+        for index, uses in Counter(i for access in accesses for i in access).items():
+            plain = all(isinstance(atom, Axis) for _, atom in index.terms)
+            if uses < MANY or plain or not index.axes() <= set(self.kernel.axes):
+                continue
+            home = next(b for b in reversed(blocks) if b.axes & index.axes())
+            text = self._index(index)
+            self.coordinates[index] = f"c{len(self.coordinates) + 1}"
+            home.lines.append(f"{self.coordinates[index]} = {text}")
+
+    def _name_old_contents(self, block: _Block) -> None:
+        """Gives names to elements that a later store needs as they were before an earlier one."""
+        written: set[Buffer] = set()
+        for store in self.kernel.stores:
+            for e in walk(store.value):
+                if isinstance(e, Load) and e.buffer in written and block.find(e) is None:
+                    self._name(e, [self._element(e.buffer, e.index)], block)
+            written.add(store.buffer)
 
     def _resident(self) -> list[str]:
         """Stores with loops of their own, whose sums run side by side in one loop."""
@@ -271,6 +297,8 @@ class _KernelText:
         return f"{low}{text}" + ("" if c.upper is None else f" < {c.upper}")
 
     def _index(self, index: Affine) -> str:
+        if index in self.coordinates:
+            return self.coordinates[index]
         parts = [(c, self._atom(a)) for c, a in index.terms]
         parts += [(index.rows, "n")] if index.rows else []
         if index.constant or not parts:
