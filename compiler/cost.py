@@ -1,7 +1,8 @@
 """What a step costs: operations of a graph, bytes and time of its kernels, by a roofline.
 
 In: graphs, kernels, a number of rows and a ``Machine``. Out: FLOPs and ``Cost`` records. A kernel takes as long as its
-arithmetic at the peak or its memory traffic at the bandwidth of the smallest cache that holds it, whichever is longer.
+arithmetic at what kernels reach of the peak or its memory traffic at the bandwidth of the smallest cache that holds it,
+whichever is longer, and besides as long as the functions that are called lane by lane.
 """
 
 from __future__ import annotations
@@ -9,9 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
+from .backends.llvm.mathematics import helper
 from .graph import ROWS, DType, Shape, Value
-from .loops.ir import Apply, Axis, Buffer, Combine, Expr, Kernel, Load, Random, Reduction, Scheduled, Store
+from .loops.ir import (
+    Apply,
+    Axis,
+    Buffer,
+    Combine,
+    Expr,
+    Kernel,
+    Load,
+    Random,
+    Reduction,
+    Scalar,
+    Scheduled,
+    Store,
+)
 from .loops.rewrite import walk
 from .loops.work import COSTS
 
@@ -20,11 +36,17 @@ FREE = frozenset({
     "stop_gradient", "cast",
 })  # fmt: skip
 RANDOM_COST = 40
+FUNCTIONS = frozenset(COSTS) - {Scalar.div, Scalar.sqrt}
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One core. levels: (bytes of a cache, bytes a second from it), the last one memory; start: seconds a kernel."""
+    """One core.
+
+    levels: (bytes of a cache, bytes a second from it), the last one memory. start: seconds a kernel. reached: the part of
+    the arithmetic peak that kernels reach, from measured steps of the examples. call: seconds of a function of the C
+    library.
+    """
 
     vector_bytes: int = 64
     hertz: float = 3.6e9
@@ -33,11 +55,13 @@ class Machine:
         (32e3, 200e9), (1e6, 110e9), (32e6, 90e9), (math.inf, 25e9),
     )  # fmt: skip
     start: float = 5e-9
+    reached: float = 0.5
+    call: float = 5e-9
 
     def operations(self, dtype: DType, *, vector: bool) -> float:
-        """Operations a second, a multiplication with its addition counted as two."""
+        """Operations a second that kernels reach, a multiplication with its addition counted as two."""
         lanes = self.vector_bytes // dtype.itemsize if vector else 1
-        return 2 * self.units * lanes * self.hertz
+        return 2 * self.units * lanes * self.hertz * self.reached
 
     def bandwidth(self, size: float) -> float:
         """Bytes a second for so many bytes used again and again."""
@@ -92,12 +116,23 @@ def kernel_costs(scheduled: Scheduled, rows: int, machine: Machine) -> list[tupl
 def kernel_cost(scheduled: Scheduled, rows: int, machine: Machine) -> Cost:
     """The cost of a kernel: every expression once for each point of the axes it depends on."""
     kernel = scheduled.kernel
-    work = sum(operations(e, rows) for e in set(walk(*(s.value for s in kernel.stores))))
+    parts = set(walk(*(s.value for s in kernel.stores)))
+    work = sum(operations(e, rows) for e in parts)
+    calls = sum(_points(e.free, rows) for e in parts if isinstance(e, Apply) and is_called(e.op, e.dtype))
     moved = sum(_touched(kernel, rows).values())
     kind = max((s.buffer.dtype for s in kernel.stores), key=lambda d: d.itemsize if d.is_float else 4)
     peak = machine.operations(kind, vector=bool(scheduled.schedule.lanes))
-    seconds = max(work / peak, moved / machine.bandwidth(moved)) + machine.start
+    seconds = max(work / peak, moved / machine.bandwidth(moved)) + calls * machine.call + machine.start
     return Cost(work, moved, seconds)
+
+
+@cache
+def is_called(op: Scalar, dtype: DType) -> bool:
+    """Whether compiled code calls the C library for each element, itself or through another function."""
+    if op not in FUNCTIONS:
+        return False
+    _, text, others = helper(op.value, dtype, 2)
+    return "extractelement" in text or any(is_called(Scalar(name), kind) for name, kind in others)
 
 
 def operations(e: Expr, rows: int) -> int:
