@@ -23,11 +23,14 @@ from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
 from .grammar import syntax as s
 from .grammar.diagnostics import CompileError, Diagnostic, Label
+from .metrics import finish_metrics
+from .runtime.checkpoint import save
 from .runtime.cpu import LARGE_BYTES, Library, Unit
 from .runtime.cpu import Model as Memory
 from .runtime.memory import free_bytes, gib
 from .tensors import Loss, Output, Parameter
-from .weights import misfits
+from .training import fit
+from .weights import metadata, misfits
 
 Array = NDArray[Any]
 DRAWING_BYTES = 128  # an element's share of the arrays that its initial value is drawn with
@@ -328,7 +331,6 @@ class Model:
 
         Raises ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
         """
-        from .training import fit
 
         for name, value in (("epochs", epochs), ("batch", batch), ("threads", threads)):
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -371,8 +373,6 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""
-        from .runs import metadata
-        from .runtime.checkpoint import save
 
         save(Path(path), self.state_dict(), metadata(self))
 
@@ -437,14 +437,6 @@ class InputGradients:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def finish_metrics(end: Graph, totals: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics from their totals, by the ``epoch_end`` graph."""
-    if not end.outputs:
-        return {}
-    found = evaluate(end, {n: np.asarray(v, np.float64) for n, v in totals.items() if n.startswith("total.")})
-    return {n.removeprefix("metric."): float(v) for n, v in found.items()}
 
 
 def with_learning_rate(plan: TrainPlan, lr: float) -> TrainPlan:

@@ -6,7 +6,6 @@ cursor, the statistics of the running epoch and the history under ``run.``. ``be
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,10 @@ from .runtime.artifact import SLOT
 from .runtime.checkpoint import load, save
 from .runtime.cpu import view
 from .training import Trainer
+from .weights import metadata
 
 Array = NDArray[Any]
 CURSOR = ("epoch", "row", "step", "loss_sum", "best", "best_epoch", "seed")
-
-
-def metadata(model: Model) -> dict[str, str]:
-    """What a weights file tells besides weights: the program, its settings, how data were scaled."""
-    found = {
-        "source": model.program.source.text,
-        "source_sha256": hashlib.sha256(model.program.source.text.encode()).hexdigest(),
-        "name": model.program.source.name,
-        "dtype": model.program.dtype.value,
-        "constants": json.dumps(dict(model.program.definitions.constants)),
-        "widths": json.dumps({s.name: list(s.shape) for s in model.network.inputs}),
-    }
-    if model.folder is not None:
-        found["folder"] = str(model.folder)
-    scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in model.scalers.items()}
-    for name, value in (("scalers", scalers), ("classes", model.classes), ("columns", model.columns)):
-        if value:
-            found[name] = json.dumps(value)
-    return found
 
 
 def save_run(folder: Path, model: Model, trainer: Trainer) -> None:
@@ -105,6 +86,11 @@ def restore(folder: Path, model: Model, trainer: Trainer) -> None:
     if (rows, batch) != (trainer.rows, trainer.batch):
         raise refuse(
             folder, f"the run had {rows} rows in batches of {batch}, now {trainer.rows} in {trainer.batch}"
+        )
+    done = int(tensors["run.cursor"][CURSOR.index("epoch")])
+    if done > trainer.epochs:
+        raise refuse(
+            folder, f"the run has done {done} epochs, more than {trainer.epochs}", "ask for more --epochs"
         )
     take_weights(model, folder / "last.safetensors", tensors)
     for name, array in tensors.items():

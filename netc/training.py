@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from .arrays import target_of
 from .compiler import units
+from .compiler.interpreter import trace_nonfinite
 from .compiler.pipeline import build
 from .grammar.source import Span
+from .metrics import finish_metrics
 from .runtime.artifact import DIVERGED, EXHAUSTED, GRAIN, RUNNING, SLOT, STOPPED
 from .runtime.cores import physical_cores
 from .runtime.cpu import Frame, Library, Run, aligned
@@ -213,8 +215,6 @@ class Trainer:
         return history
 
     def _row(self, index: int) -> EpochRow:
-        from .model import finish_metrics
-
         values = self.history[index]
         if not self.held:
             return EpochRow(index + 1, float(values[0]), None, {})
@@ -224,8 +224,6 @@ class Trainer:
 
     def _blame(self) -> tuple[str, Span | None]:
         """The layer whose value is not finite first and its line, by interpreting the step that failed."""
-        from .compiler.interpreter import trace_nonfinite
-
         row, step = self.native.get("row"), self.native.get("step") + 1
         count = min(self.batch, self.rows - row)
         order = self.native._keep[1][2] if self.shuffle else np.arange(self.rows)

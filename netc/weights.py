@@ -1,4 +1,4 @@
-"""Whether saved tensors fit a network: names and shapes on both sides, every difference at once.
+"""What a weights file says of its network, and whether saved tensors fit one: every difference at once.
 
 In: the shapes a network has and those a file or a dictionary gives. Out: ``Misfit`` records, as lines of a ValueError
 for Python, as diagnostics E0701 and E0702 for files.
@@ -6,13 +6,19 @@ for Python, as diagnostics E0701 and E0702 for files.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .grammar.source import Source, Span
 from .grammar.suggest import closest
+
+if TYPE_CHECKING:
+    from .model import Model
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -59,3 +65,22 @@ def check_weights(path: Path, network: str, wanted: Shapes, given: Shapes) -> No
             diagnostics.append(Diagnostic(code, message, where, notes=notes, help=advice))
     if diagnostics:
         raise CompileError(tuple(diagnostics))
+
+
+def metadata(model: Model) -> dict[str, str]:
+    """What a weights file tells besides weights: the program, its settings, how data were scaled."""
+    found = {
+        "source": model.program.source.text,
+        "source_sha256": hashlib.sha256(model.program.source.text.encode()).hexdigest(),
+        "name": model.program.source.name,
+        "dtype": model.program.dtype.value,
+        "constants": json.dumps(dict(model.program.definitions.constants)),
+        "widths": json.dumps({s.name: list(s.shape) for s in model.network.inputs}),
+    }
+    if model.folder is not None:
+        found["folder"] = str(model.folder)
+    scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in model.scalers.items()}
+    for name, value in (("scalers", scalers), ("classes", model.classes), ("columns", model.columns)):
+        if value:
+            found[name] = json.dumps(value)
+    return found

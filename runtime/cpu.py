@@ -6,6 +6,7 @@ that several threads may call at once. A training run is one native call on a th
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from collections.abc import Callable, Mapping
@@ -196,7 +197,7 @@ class Run:
                     poll()
         except BaseException:
             self.set("stop", 1)
-            worker.join()
+            _wait_for(worker)
             raise
 
     def _train(self) -> None:
@@ -217,3 +218,10 @@ class Run:
             pool[POOL["generation"]] += 1
             for helper in helpers:
                 helper.join()
+
+
+def _wait_for(worker: threading.Thread) -> None:
+    """Until the thread has ended: its memory is in use for so long, however often a user interrupts."""
+    while worker.is_alive():
+        with contextlib.suppress(KeyboardInterrupt):
+            worker.join()

@@ -140,7 +140,7 @@ class Scalar(enum.StrEnum):
 
     ``lt le eq ne`` give bool and are false (``ne``: true) on NaN; ``maximum`` and ``minimum`` give NaN if either
     side is NaN; ``select(c, a, b)``; ``cast`` takes its target from the Apply's dtype (float to int64
-    truncates); ``sign(0) = 0`` and ``sign(nan) = nan``; ``floordiv`` and ``mod`` are Python's; ``fma(a, b, c)``
+    truncates); ``sign(0) = 0`` and ``sign(nan) = nan``; ``mod`` is Python's; ``fma(a, b, c)``
     is ``a * b + c`` in one rounding.
     """
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
 from ...loops.ir import Affine, Atom, Axis, Buffer, Expr, FloorDiv, Load, Schedule, Store
-from .module import Module
 from .scalars import Operand, mangled, type_text
+
+if TYPE_CHECKING:
+    from .module import Module
 
 Point = tuple[tuple[Axis, int], ...]
 

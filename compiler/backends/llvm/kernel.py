@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
 from ...loops.ir import (
@@ -30,10 +31,13 @@ from ...loops.ir import (
 from ...loops.rewrite import children, walk
 from .access import AccessWriter, Point
 from .guards import guarded
-from .module import Module
 from .reductions import Part, reduce_parts, reduce_tile
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, type_text
+
+if TYPE_CHECKING:
+    from .module import Module
+
 
 BLOCK = Axis("block", 0)
 

@@ -7,6 +7,7 @@ table holds the addresses of the unit's buffers in the order of ``Entry.buffers`
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ...loops.ir import Axis, Buffer
 from ...loops.unit import Unit
 from ...loops.work import Amount, work
 from . import mathematics, threads
+from .kernel import KernelWriter
 from .scalars import type_text
 
 
@@ -41,8 +43,6 @@ class Module:
         elif dtype.is_float:
             number = float(value)
             if dtype is DType.float32:
-                import struct
-
                 try:
                     number = struct.unpack("f", struct.pack("f", number))[0]
                 except OverflowError:
@@ -71,8 +71,6 @@ class Module:
         split: makes entries ``<symbol>_forward`` up to the kernel that writes this buffer and ``<symbol>_update`` for
         the rest as well, so that a run can look at the loss before anything is changed.
         """
-        from .kernel import KernelWriter
-
         table: dict[Buffer, int] = {}
         calls: list[str] = []
         largest = (0, 0)
