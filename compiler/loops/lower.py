@@ -51,13 +51,18 @@ def space_of(leaf: str) -> Space:
 
 
 def choose_orders(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """The physical order of each model tensor: a weight [out, in] of a matrix product keeps ``out`` innermost."""
+    """The physical order of each leaf: a weight [out, in] of a matrix product keeps ``out`` innermost."""
     readers = users(graph.live())
     orders: dict[str, tuple[int, ...]] = {}
     for name, leaf in graph.inputs.items():
         rank = len(leaf.shape)
         orders[name] = tuple(range(rank))
-        if rank == 2 and any(_transposed(leaf, reader, readers) for reader in readers.get(leaf.id, [])):
+        kept = space_of(name) is Space.model
+        if (
+            kept
+            and rank == 2
+            and any(_transposed(leaf, reader, readers) for reader in readers.get(leaf.id, []))
+        ):
             orders[name] = (1, 0)
     for name, leaf in graph.inputs.items():
         if name.startswith("state."):
