@@ -90,16 +90,14 @@ def elaborate(
 
     widths: shapes of one observation, for ``auto``; None when the data have an error of their own.
     """
-    graph = Graph("check")
+    graph = Graph("forward")
     specs = declared_inputs(graph, net, definitions, dtype, widths, findings)
-    names: dict[str, Any] = {
-        n: UNKNOWN if i is None else ops.input(graph, f"input.{n}", i.dtype, (ROWS, *i.shape))
-        for n, i in specs.items()
-    }
     record = Record(training=True)
     output: Value | Unknown = UNKNOWN
-    if names:
+    drawn: dict[bool, tuple[Graph, Forward]] = {}
+    if specs:
         with findings.collecting(net.name.span):
+            names = _inputs(graph, specs)
             output = _walk(graph, net, definitions, dtype, names, Walker(record, findings))
             if isinstance(output, Value) and output.shape[:1] != (ROWS,):
                 last = record.layers[-1].span if record.layers else net.name.span
@@ -108,15 +106,28 @@ def elaborate(
                     f"this gives {show_shape(output.shape)}", help="the first dimension of the output must be n",
                 )  # fmt: skip
     if not findings.found and not isinstance(output, Unknown):
+        drawn[True] = graph, Forward(output, record.updates)
         with findings.collecting(net.name.span):
-            _walk(graph, net, definitions, dtype, names, Walker(Record(training=False), findings))
+            graph = Graph("forward")
+            walker = Walker(Record(training=False), findings)
+            result = _walk(graph, net, definitions, dtype, _inputs(graph, specs), walker)
+            if isinstance(result, Value):
+                drawn[False] = graph, Forward(result, walker.record.updates)
     inputs = tuple(i for i in specs.values() if i is not None)
     if isinstance(output, Unknown) or findings.found or len(inputs) < len(specs):
         return None
     return Network(
         net.name.id, net, definitions, dtype, inputs, output.shape, tuple(record.parameters), tuple(record.buffers),
-        tuple(record.layers),
+        tuple(record.layers), drawn,
     )  # fmt: skip
+
+
+def _inputs(graph: Graph, specs: Mapping[str, InputSpec | None]) -> dict[str, Any]:
+    """The leaves of the inputs; an unknown stands for one that is wrong."""
+    return {
+        n: UNKNOWN if i is None else ops.input(graph, f"input.{n}", i.dtype, (ROWS, *i.shape))
+        for n, i in specs.items()
+    }
 
 
 def declared_inputs(
