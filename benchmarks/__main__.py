@@ -50,7 +50,9 @@ def run(workload: Workload, names: list[str], budget: float, threads: int) -> re
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="Shorter samples; figures within some ten percent.")
-@click.option("--threads", default=1, show_default=True, help="Threads of netc, of the peers and of the peak.")
+@click.option(
+    "--threads", default=1, show_default=True, help="Threads of netc, of the peers and of the peak."
+)
 @click.option("--rows", default="", help="Workloads by name, with commas; all of them otherwise.")
 @click.option("--peers", "wanted", default="torch,jax", show_default=True, help="Peers, where installed.")
 @click.option("--startup/--no-startup", "with_startup", default=True, help="Processes, compilation, memory.")
