@@ -10,7 +10,10 @@ import llvmlite.binding as llvm
 
 @cache
 def target_machine() -> Any:
-    """The code generator for this CPU, at code generation level 2; no optimisation passes are run."""
+    """The code generator for this CPU, at code generation level 2; no optimisation passes are run.
+
+    Code model large: a process with much memory in use may load code and constants further apart than 2 GiB.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -18,8 +21,8 @@ def target_machine() -> Any:
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
         opt=2,
-        reloc="pic",
-        codemodel="small",
+        reloc="static",
+        codemodel="large",
     )
 
 
