@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from . import peers, report, startup
-from .measure import peak_flops, sample
+from .measure import keep_to, peak_flops, sample
 from .ours import Ours
 from .workloads import WORKLOADS, Workload
 
@@ -64,15 +64,16 @@ def main(quick: bool, threads: int, rows: str, wanted: str, with_startup: bool, 
     if unknown:
         raise click.BadParameter(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
     names = [p for p in peers.installed() if p in wanted.split(",")]
-    peak = peak_flops(threads)
-    click.echo(
-        f"{report.processor()}, {threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.0f} GFLOP/s of FMA"
-    )
-    click.echo(report.heading(names))
     found = []
-    for name in chosen:
-        found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads))
-        click.echo(report.line(found[-1], names, peak))
+    with keep_to(threads):
+        peak = peak_flops(threads)
+        click.echo(
+            f"{report.processor()}, {threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.0f} GFLOP/s of FMA"
+        )
+        click.echo(report.heading(names))
+        for name in chosen:
+            found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads))
+            click.echo(report.line(found[-1], names, peak))
     timings = startup.measure(2 if quick else 7) if with_startup else []
     for timing in timings:
         click.echo(report.startup_line(timing))

@@ -7,10 +7,12 @@ vector multiply-adds, compiled for this machine.
 from __future__ import annotations
 
 import ctypes
+import os
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
@@ -43,6 +45,23 @@ def sample(run: Callable[[int], float], budget: float, samples: int = 7) -> Samp
         seconds = run(steps)
     steps = min(max(1, int(steps * budget / samples / max(seconds, 1e-9))), MOST_STEPS)
     return Samples(tuple(run(steps) / steps for _ in range(samples)))
+
+
+@contextmanager
+def keep_to(threads: int) -> Iterator[None]:
+    """Keeps this process to that many cores, where the system allows it.
+
+    Not every library honours the number of threads it is given; none can leave the cores of its process.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def peak_flops(threads: int) -> float:

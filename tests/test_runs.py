@@ -98,7 +98,7 @@ def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
 def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     program: Path, tmp_path: Path, sign: signal.Signals
 ) -> None:
-    epochs = "20000"
+    epochs = "60000"
     process = start([str(program), "--epochs", epochs, "--out", str(tmp_path / "cut")])
     folder = tmp_path / "cut" / "small-001"
     wait_for_a_save(process, folder)
@@ -108,7 +108,7 @@ def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     assert (f"go on with: netc train --resume {folder}" in said) == (sign is signal.SIGINT)
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == ("interrupted" if sign is signal.SIGINT else "running")
-    assert 0 < record["step"] < 20000 * 15
+    assert 0 < record["step"] < int(epochs) * 15
     tensors, _ = load(folder / "last.safetensors")
     reached = int(tensors["run.cursor"][0])
     assert reached > 0

@@ -23,10 +23,6 @@ FULL_BATCH_STEPS = 64  # steps of one scan where an epoch is a single step
 
 
 def make(workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], threads: int) -> Scan:
-    if threads == 1:  # read when JAX starts
-        os.environ.setdefault(
-            "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        )
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     return Scan(workload, state, data)
 
