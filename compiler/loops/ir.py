@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...grammar.source import NOWHERE, Span
-from ..graph import DType, Rows
+from ..graph import ROWS, DType, Rows
 
 Extent = int | Rows
 
@@ -195,6 +195,12 @@ class Buffer:
     order: tuple[int, ...]
     space: Space
     block: int = 1
+
+    def __post_init__(self) -> None:
+        if ROWS in self.shape and self.shape[self.order[0]] is not ROWS:
+            raise ValueError(
+                f"the observations of {self.name} are not outermost: {self.shape} as {self.order}"
+            )
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -230,8 +230,8 @@ class _Lowering:
         return 1 if kind is None else self.vector_bytes // kind.itemsize
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
-        """The order of the parameters of that shape: gradients lie as what they update."""
-        plain = tuple(range(len(value.shape)))
+        """The order of the parameters of that shape: gradients lie as what they update. Observations are outermost."""
+        plain = tuple(sorted(range(len(value.shape)), key=lambda d: value.shape[d] is not ROWS))
         found = [self.orders.get(n, plain) for n, v in self.graph.inputs.items() if v.shape == value.shape]
         return found[0] if found and ROWS not in value.shape else plain
 
