@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from networks import programs
 
 import netc
 from netc.compiler import units
 from netc.compiler.interpreter import evaluate
 from netc.compiler.pipeline import build
 from netc.runtime.cpu import Library, Unit
-
-from networks import programs
 
 TRIES = int(os.environ.get("NETC_NETWORKS", "12"))
 ROWS = (1, 2, 7, 16, 33)
