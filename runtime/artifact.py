@@ -91,10 +91,13 @@ and addresses. ``epoch``, ``row``, ``step`` and ``loss_sum`` are the cursor: a r
 
 SLOT: Mapping[str, int] = {name: i for i, name in enumerate(CONTROL)}
 POOL: Mapping[str, int] = {
-    "generation": 0, "pending": 8, "function": 16, "table": 17, "rows": 18, "step": 19, "seed": 20, "unit": 21,
+    "taken": 0, "done": 8, "function": 16, "table": 17, "rows": 18, "step": 19, "seed": 20, "unit": 21,
     "extent": 22, "count": 23, "threads": 24, "quit": 25,
 }  # fmt: skip
-"""Slots of eight bytes in the block that threads share: two cache lines for the counters, then the job."""
+"""Slots of eight bytes in the block that threads share: the bits of the taken shares, how many are done (each in a cache
+line of its own), then the job."""
+MOST_THREADS = 63
+"""Bits of ``taken`` for shares; that all are ones means that nothing is open."""
 POOL_SLOTS = 32
 GRAIN = 65536
 """Scalar operations of one kernel that are worth a thread."""

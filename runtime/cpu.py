@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import CONTROL, POOL, POOL_SLOTS, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
+from .artifact import CONTROL, MOST_THREADS, POOL, POOL_SLOTS, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
 from .memory import need
 
 Array = NDArray[Any]
@@ -72,7 +72,7 @@ class Library:
 _ENTRY = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
 )
-_WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+_WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _TRAIN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -162,14 +162,14 @@ class Run:
         self, library: Library, symbol: str, frames: list[Frame], keep: list[Array], threads: int = 1
     ) -> None:
         self._entry = _TRAIN(library.address(symbol))
-        self.threads = threads
+        self.threads = threads = min(threads, MOST_THREADS)
         self._pool = aligned(8 * POOL_SLOTS).view(np.int64)
         self._worker = _WORKER(library.address("worker"))
         self._library = library
         self._keep = (frames, keep)
         self.control = np.zeros(len(CONTROL) + 3 * 8, np.int64)
         self.doubles = self.control.view(np.float64)
-        self._pool[POOL["threads"]] = threads
+        self._pool[POOL["threads"]], self._pool[POOL["taken"]] = threads, -1
         if threads > 1:
             self.set("pool", self._pool.ctypes.data)
 
@@ -204,9 +204,8 @@ class Run:
         """The run on this thread, with the others ready to take their shares."""
         pool = self._pool
         pool[POOL["quit"]] = 0
-        first = int(pool[POOL["generation"]])
         helpers = [
-            threading.Thread(target=self._worker, args=(pool.ctypes.data, i, first), daemon=True)
+            threading.Thread(target=self._worker, args=(pool.ctypes.data, i), daemon=True)
             for i in range(1, self.threads)
         ]
         for helper in helpers:
@@ -215,7 +214,6 @@ class Run:
             self._entry(self.control.ctypes.data)
         finally:
             pool[POOL["quit"]] = 1
-            pool[POOL["generation"]] += 1
             for helper in helpers:
                 helper.join()
 

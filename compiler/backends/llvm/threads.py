@@ -1,14 +1,21 @@
 """Kernels on several threads, as LLVM text.
 
-One thread runs the program. Where a kernel has work enough it publishes a job, and every other thread, which waits in
-``@worker``, runs its share of the outermost loop. Shares are whole tiles, so that every element is computed by the same
-instructions whoever computes it: results do not depend on the number of threads.
+One thread runs the program. Where a kernel has work enough it divides the outermost loop into shares, one for each
+thread, and opens them; the threads that wait in ``@worker`` take each its own, and whoever is done takes what is still
+open. So a thread that the system does not let run holds nobody up: the others do its part. Shares are whole tiles, and
+every element is computed by the same instructions whoever computes it: results depend neither on the number of threads
+nor on who took what.
+
+The pool's word ``taken`` has a bit for each share; shares that a job does not have count as taken, so that all ones
+means that nothing is open. A bit that an atomic `or` turned from zero to one is a share that is yours, and the job
+cannot end, nor its description change, before you have counted it in ``done``.
 
 In: nothing. Out: the functions ``@launch`` and ``@worker``. A thread that waits spins for a moment, then yields.
 """
 
 from __future__ import annotations
 
+import platform
 import sys
 
 from ....runtime.artifact import GRAIN, POOL
@@ -17,31 +24,47 @@ SPINS = 200
 
 SIGNATURE = "ptr, i64, i64, i64, i64, i64"
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+_PAUSE = "call void @llvm.x86.sse2.pause()" if _X86 else 'fence syncscope("singlethread") seq_cst'
+
+_FIELDS = ("function", "table", "rows", "step", "seed", "unit", "extent", "count")
 
 
 def _slot(name: str) -> str:
     return f"getelementptr i64, ptr %pool, i64 {POOL[name]}"
 
 
-def _wait(prefix: str, again: str, done: str) -> str:
-    """Blocks that spin, then yield, until the comparison in ``again`` lets go."""
-    return f"""{prefix}.spin:
-  %{prefix}.n = phi i64 [ 0, %{prefix}.pre ], [ %{prefix}.next, %{prefix}.pause ]
-{again}
-  br i1 %{prefix}.go, label %{done}, label %{prefix}.more
-{prefix}.more:
-  %{prefix}.next = add i64 %{prefix}.n, 1
-  %{prefix}.long = icmp ugt i64 %{prefix}.n, {SPINS}
-  br i1 %{prefix}.long, label %{prefix}.yield, label %{prefix}.pause
-{prefix}.yield:
-  %{prefix}.y = call i32 @{_YIELD}()
-  br label %{prefix}.pause
-{prefix}.pause:
-  fence syncscope("singlethread") seq_cst
-  br label %{prefix}.spin"""
+def _wait(check: str, done: str) -> str:
+    """Blocks from ``wait`` on that spin, then yield, until ``check`` makes %go true."""
+    return f"""wait:
+  br label %spin
+spin:
+  %spins = phi i64 [ 0, %wait ], [ %spins.next, %again ]
+{check}
+  br i1 %go, label %{done}, label %hold
+hold:
+  %spins.next = add i64 %spins, 1
+  %long = icmp ugt i64 %spins, {SPINS}
+  br i1 %long, label %yield, label %pause
+yield:
+  %yielded = call i32 @{_YIELD}()
+  br label %again
+pause:
+  {_PAUSE}
+  br label %again
+again:
+  br label %spin"""
 
 
-_SHARE = f"""define internal void @share(ptr %fn, ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %unit, i64 %extent, i64 %id, i64 %count) {{
+def _run() -> str:
+    """Share ``%id`` of the open job: units of rows from ``units * id / count`` to where the next share begins."""
+    loads = "\n".join(
+        f"  %p.{name} = {_slot(name)}\n"
+        f"  %{name} = load {'ptr' if name in ('function', 'table') else 'i64'}, ptr %p.{name}, align 8"
+        for name in _FIELDS
+    )
+    return f"""define internal void @share(ptr %pool, i64 %id) {{
+{loads}
   %more = sub i64 %unit, 1
   %up = add i64 %extent, %more
   %units = udiv i64 %up, %unit
@@ -54,15 +77,43 @@ _SHARE = f"""define internal void @share(ptr %fn, ptr %table, i64 %rows, i64 %st
   %e = mul i64 %d, %unit
   %end = call i64 @llvm.smin.i64(i64 %e, i64 %extent)
   %some = icmp ult i64 %begin, %end
-  br i1 %some, label %run, label %done
+  br i1 %some, label %run, label %ran
 run:
-  call void ({SIGNATURE}) %fn(ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %begin, i64 %end)
-  br label %done
-done:
+  call void ({SIGNATURE}) %function(ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %begin, i64 %end)
+  br label %ran
+ran:
+  %p.done = {_slot("done")}
+  %before = atomicrmw add ptr %p.done, i64 1 acq_rel
   ret void
 }}"""
 
-_FIELDS = ("function", "table", "rows", "step", "seed", "unit", "extent", "count")
+
+_HELP = f"""define internal void @help(ptr %pool, i64 %id) {{
+entry:
+  %word = {_slot("taken")}
+  %own = shl i64 1, %id
+  br label %look
+look:
+  %taken = load atomic i64, ptr %word acquire, align 8
+  %nothing = icmp eq i64 %taken, -1
+  br i1 %nothing, label %leave, label %choose
+choose:
+  %mine = and i64 %taken, %own
+  %mine.open = icmp eq i64 %mine, 0
+  %open = xor i64 %taken, -1
+  %first = call i64 @llvm.cttz.i64(i64 %open, i1 true)
+  %share = select i1 %mine.open, i64 %id, i64 %first
+  %bit = shl i64 1, %share
+  %before = atomicrmw or ptr %word, i64 %bit acq_rel
+  %held = and i64 %before, %bit
+  %lost = icmp ne i64 %held, 0
+  br i1 %lost, label %look, label %run
+run:
+  call void @share(ptr %pool, i64 %share)
+  br label %look
+leave:
+  ret void
+}}"""
 
 
 def _launch() -> str:
@@ -71,8 +122,8 @@ def _launch() -> str:
     for name, value in zip(_FIELDS, values, strict=True):
         kind = "ptr" if name in ("function", "table") else "i64"
         stores.append(f"  %s.{name} = {_slot(name)}\n  store {kind} {value}, ptr %s.{name}, align 8")
-    again = """  %left = load atomic i64, ptr %pending acquire, align 8
-  %wait.go = icmp eq i64 %left, 0"""
+    check = """  %sum = load atomic i64, ptr %done acquire, align 8
+  %go = icmp eq i64 %sum, %count"""
     return f"""define internal void @launch(ptr %pool, ptr %fn, ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %unit, i64 %extent, i64 %work) {{
   %none = icmp eq ptr %pool, null
   br i1 %none, label %alone, label %weigh
@@ -88,54 +139,35 @@ alone:
   ret void
 publish:
 {chr(10).join(stores)}
-  %others = sub i64 %threads, 1
-  %pending = {_slot("pending")}
-  store atomic i64 %others, ptr %pending release, align 8
-  %generation = {_slot("generation")}
-  %was = load i64, ptr %generation, align 8
-  %now = add i64 %was, 1
-  store atomic i64 %now, ptr %generation release, align 8
-  call void @share(ptr %fn, ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %unit, i64 %extent, i64 0, i64 %count)
-  br label %wait.pre
-wait.pre:
-  br label %wait.spin
-{_wait("wait", again, "done")}
-done:
+  %done = {_slot("done")}
+  store atomic i64 0, ptr %done monotonic, align 8
+  %absent = shl i64 -1, %count
+  %taken = {_slot("taken")}
+  store atomic i64 %absent, ptr %taken release, align 8
+  call void @help(ptr %pool, i64 0)
+  br label %wait
+{_wait(check, "all")}
+all:
   ret void
 }}"""
 
 
 def _worker() -> str:
-    loads = []
-    for name in _FIELDS:
-        kind = "ptr" if name in ("function", "table") else "i64"
-        loads.append(f"  %p.{name} = {_slot(name)}\n  %{name} = load {kind}, ptr %p.{name}, align 8")
-    again = """  %now = load atomic i64, ptr %generation acquire, align 8
-  %wait.go = icmp ne i64 %now, %last"""
-    return f"""define void @worker(ptr %pool, i64 %id, i64 %first) {{
-entry:
-  %generation = {_slot("generation")}
-  %pending = {_slot("pending")}
-  %quit.slot = {_slot("quit")}
-  br label %wait.pre
-wait.pre:
-  %last = phi i64 [ %first, %entry ], [ %now, %finished ]
-  br label %wait.spin
-{_wait("wait", again, "job")}
-job:
-  %quit = load i64, ptr %quit.slot, align 8
-  %leave = icmp ne i64 %quit, 0
-  br i1 %leave, label %end, label %take
+    check = """  %taken = load atomic i64, ptr %word acquire, align 8
+  %job = icmp ne i64 %taken, -1
+  %quitting = load atomic i64, ptr %quit monotonic, align 8
+  %over = icmp ne i64 %quitting, 0
+  %go = or i1 %job, %over"""
+    return f"""define void @worker(ptr %pool, i64 %id) {{
+  %word = {_slot("taken")}
+  %quit = {_slot("quit")}
+  br label %wait
+{_wait(check, "act")}
+act:
+  br i1 %over, label %end, label %take
 take:
-{chr(10).join(loads)}
-  %mine = icmp slt i64 %id, %count
-  br i1 %mine, label %run, label %finished
-run:
-  call void @share(ptr %function, ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %unit, i64 %extent, i64 %id, i64 %count)
-  br label %finished
-finished:
-  %before = atomicrmw sub ptr %pending, i64 1 acq_rel
-  br label %wait.pre
+  call void @help(ptr %pool, i64 %id)
+  br label %wait
 end:
   ret void
 }}"""
@@ -143,4 +175,4 @@ end:
 
 def functions() -> list[str]:
     """The text of the helper functions of a module with parallel kernels."""
-    return [f"declare i32 @{_YIELD}()", _SHARE, _launch(), _worker()]
+    return [f"declare i32 @{_YIELD}()", _run(), _HELP, _launch(), _worker()]
