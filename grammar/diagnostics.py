@@ -45,5 +45,10 @@ class CompileError(Exception):
     """Raised once per compilation with every diagnostic found; ``str()`` is the rendered text."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
-        super().__init__("\n".join(f"{d.primary.span}: {d.code}: {d.message}" for d in diagnostics))
+        super().__init__(diagnostics)
         self.diagnostics = diagnostics
+
+    def __str__(self) -> str:
+        from .render import render
+
+        return render(self.diagnostics).rstrip()

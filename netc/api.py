@@ -58,7 +58,21 @@ def float_type(name: str) -> DType:
 
 
 def make_model(program: Program, folder: Path, seed: int | None = None, known: Known | None = None) -> Model:
-    """The model of a program, with its data if it names any; known: scalers and classes of an earlier training."""
+    """The model of a program, with its data if it names any; known: scalers and classes of an earlier training.
+
+    Raises CompileError with all that is wrong in any of its blocks.
+    """
+    try:
+        return _made(program, folder, seed, known)
+    except CompileError as first:
+        found = program.check(prober(folder), cell_checker(folder))
+        whole = {(d.code, d.message, d.primary.span) for d in found}
+        if any((d.code, d.message, d.primary.span) not in whole for d in first.diagnostics):
+            raise
+        raise CompileError(tuple(d for d in found if d.severity == "error")) from None
+
+
+def _made(program: Program, folder: Path, seed: int | None, known: Known | None) -> Model:
     plan = program.data(prober(folder))
     widths = {} if plan is None else {n: tuple(v.shape[1:]) for n, v in plan.graph.outputs.items()}
     network = program.network(widths)  # type: ignore[arg-type]

@@ -161,6 +161,11 @@ def _leaves(model: Model, plan: DataPlan, given: Given) -> dict[str, Array]:
     return found
 
 
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"needed are {shown}" + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
 def _columns(known: list[str] | None, wanted: list[int], chosen: tuple[int, ...], given: Given) -> list[int]:
     """Where columns of the training table are in what was given."""
     table = given.table
@@ -169,7 +174,7 @@ def _columns(known: list[str] | None, wanted: list[int], chosen: tuple[int, ...]
         if missing:
             guess = closest(missing[0], table.columns)
             refuse(given, "E0606", f"{given.name} has no column `{missing[0]}`",
-                   f"did you mean `{guess}`?" if guess else "needed are " + ", ".join(known[c] for c in wanted))  # fmt: skip
+                   f"did you mean `{guess}`?" if guess else _list([known[c] for c in wanted]))  # fmt: skip
         return [table.columns.index(known[c]) for c in chosen]
     width = len(table.columns) if table is not None else _array_width(given)
     if known is not None and width == len(known):

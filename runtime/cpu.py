@@ -16,7 +16,17 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import CONTROL, MOST_THREADS, POOL, POOL_SLOTS, SCALARS, SLOT, Artifact, TensorLayout, UnitLayout
+from .artifact import (
+    CONTROL,
+    MOST_THREADS,
+    POOL,
+    POOL_SLOTS,
+    SCALARS,
+    SLOT,
+    Artifact,
+    TensorLayout,
+    UnitLayout,
+)
 from .memory import need
 
 Array = NDArray[Any]

@@ -316,3 +316,15 @@ def test_a_run_whose_program_has_moved(
     run(["eval", "runs/small-001", "moved.net"])
     run(["train", "moved.net", "--resume", "runs/small-001", "--epochs", "3", "--quiet"])
     assert json.loads(Path("runs/small-001/run.json").read_text())["epoch"] == 3
+
+
+def test_compile_reports_the_errors_of_all_blocks(tmp_path: Path) -> None:
+    program = tmp_path / "wrong.net"
+    program.write_text(
+        "net wrong {\n    input x: [3]\n    linera(2)\n}\n\ntrain {\n    loss = mse_los()\n    epoch = 3\n}\n"
+    )
+    with pytest.raises(netc.CompileError) as caught:
+        netc.compile(program)
+    assert [d.code for d in caught.value.diagnostics] == [d.code for d in netc.check(program)]
+    assert len(caught.value.diagnostics) == 3
+    assert "wrong.net:3:5" in str(caught.value) and "did you mean `mse_loss`" in str(caught.value)

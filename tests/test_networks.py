@@ -37,7 +37,9 @@ def test_gradients_of_random_networks(dtype: str, data: st.DataObject) -> None:
     unit = Unit(Library(artifact), artifact.units[graph.name], model.memory)
     got = unit.call(leaves, rows, step=1, seed=2)
     wanted = evaluate(graph, leaves | dict(model.memory.views), rows=rows, seed=2, step=1)
-    bound = 2e-3 if dtype == "float32" else 1e-9  # normalising a constant magnifies rounding; errors of code are large
+    bound = (
+        2e-3 if dtype == "float32" else 1e-9
+    )  # normalising a constant magnifies rounding; errors of code are large
     for path, array in wanted.items():
         scale = max(float(np.max(np.abs(array), initial=0.0)), 1.0)
         assert np.max(np.abs(np.asarray(got[path]) - array), initial=0.0) <= bound * scale, path

@@ -108,10 +108,12 @@ class Program:
             return None
         return _all(lambda found: data_blocks.plan(block, self.definitions, self.dtype, probe, found))
 
-    def check(self, probe: data_blocks.Probe) -> tuple[Diagnostic, ...]:
-        """Every problem of the blocks: data, net, train, and how they fit."""
+    def check(
+        self, probe: data_blocks.Probe, cells: data_blocks.Cells | None = None
+    ) -> tuple[Diagnostic, ...]:
+        """Every problem of the blocks (data, net, train, and how they fit) and, given ``cells``, of the tables."""
         blocks = (self.net, self.data_block, self.train_block)
-        return _check_blocks(blocks, self.definitions, self.dtype, probe)
+        return _check_blocks(blocks, self.definitions, self.dtype, probe, cells)
 
 
 Blocks = tuple[s.Net | None, s.Settings | None, s.Settings | None]
@@ -399,9 +401,9 @@ class _Loader:
         """Evaluates the constants, in order; ``settings`` take the place of some."""
         for name in settings:
             if name not in self.constants:
-                known = ", ".join(self.constants) or "none"
-                self._report("E0506", f"the program has no constant `{name}`", Label(NOWHERE),
-                             help=did_you_mean(name, self.constants, f"it has {known}"))  # fmt: skip
+                known = f"its constants are {', '.join(self.constants)}" if self.constants else "it has none"
+                self._report("E0506", f"the program has no constant `{name}`", Label(Span(source, 0, 0), "in this file"),
+                             help=did_you_mean(name, self.constants, f"{known}; only constants can be set in this way"))  # fmt: skip
         for name, item in self.constants.items():
             self.values[name] = UNKNOWN
             with self.findings.collecting(item.span):
