@@ -1,0 +1,128 @@
+"""Every entry of the library against torch: values, derivatives, evaluation, buffers, names.
+
+The cases are the tables of ``tests/library``; what torch computes for them is stored, so torch is not needed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from library.cases import REFERENCES, Case, families
+from library.running import (
+    Array,
+    compare,
+    compiled,
+    given,
+    interpreted,
+    native,
+    references,
+    state_names,
+    states,
+)
+
+import netc
+from netc.compiler.elaborate.program import library_kinds
+from netc.compiler.interpreter import evaluate
+
+ROOT = Path(__file__).parent.parent
+EXACT = 1e-9
+STEP = 1e-6
+CASES = [(family, case) for family, cases in families().items() for case in cases]
+IDS = [f"{family}: {case.name}" for family, case in CASES]
+table = pytest.mark.parametrize(("family", "case"), CASES, ids=IDS)
+NOT_YET = {
+    "l1_loss", "mse_loss", "cross_entropy_loss", "bce_with_logits_loss", "elu", "silu", "softplus", "leaky_relu",
+    "batch_norm1d", "batch_norm2d", "layer_norm", "dropout", "linear", "identity", "flatten", "unflatten", "conv2d",
+    "max_pool2d", "avg_pool2d", "bernoulli",
+}  # fmt: skip
+"""Entries whose cases are still to be written; the test fails when one of them is."""
+ELSEWHERE = {"metric", "optimizer", "init", "schedule"}
+"""Kinds with tests of their own: none of their entries is a function of a network's tensors."""
+
+
+def reference(family: str, case: Case) -> dict[str, Array]:
+    return references(family)[case.name]
+
+
+@table
+def test_interpreted(family: str, case: Case) -> None:
+    wanted = reference(family, case)
+    compare(case, interpreted(case, wanted), wanted, EXACT)
+
+
+@table
+def test_native_float64(family: str, case: Case) -> None:
+    wanted = reference(family, case)
+    compare(case, native(family, case, "float64", wanted), wanted, EXACT)
+
+
+@table
+def test_native_float32(family: str, case: Case) -> None:
+    wanted = reference(family, case)
+    compare(case, native(family, case, "float32", wanted), wanted, case.bound)
+
+
+@table
+def test_state_dict(family: str, case: Case) -> None:
+    """Names, shapes and order are torch's."""
+    wanted = reference(family, case)
+    got = netc.compile(source=case.source).state_dict()
+    assert list(got) == state_names(family)[case.name]
+    assert {n: a.shape for n, a in got.items()} == {n: wanted[f"state.{n}"].shape for n in got}
+
+
+def differenced() -> list[tuple[str, Case]]:
+    """One case of each entry."""
+    chosen: dict[str, tuple[str, Case]] = {}
+    for family, case in CASES:
+        if not (case.kinks or case.forward_only):
+            chosen.setdefault(case.tested, (family, case))
+    return list(chosen.values())
+
+
+@pytest.mark.parametrize(("family", "case"), differenced(), ids=[c.tested for _, c in differenced()])
+def test_finite_differences(family: str, case: Case) -> None:
+    """The derivative along a random direction of all inputs and parameters at once."""
+    wanted = reference(family, case)
+    made = compiled(case, "float64")
+    leaves = {**states(made, wanted), **given(made, wanted)}
+    rng = np.random.default_rng(len(case.name))
+    first = evaluate(made.graph, leaves)
+    directions = {
+        n: rng.standard_normal(leaves[n].shape)
+        for n in leaves
+        if "gradient." + n.removeprefix("param.") in first
+    }
+    ends = []
+    for sign in (1, -1):
+        moved = leaves | {n: leaves[n] + sign * STEP * v for n, v in directions.items()}
+        ends.append(float(np.sum(evaluate(made.graph, moved)["output"] * wanted["cotangent"])))
+    slopes = [np.sum(first["gradient." + n.removeprefix("param.")] * v) for n, v in directions.items()]
+    assert (ends[0] - ends[1]) / (2 * STEP) == pytest.approx(float(np.sum(slopes)), rel=1e-5, abs=1e-6)
+
+
+def test_every_entry_has_a_case() -> None:
+    """Or is a part of other entries, which have."""
+    tested = {case.tested for _, case in CASES}
+    files = sorted((ROOT / "library").glob("*.net"))
+    text = re.sub("#.*", "", "\n".join(p.read_text(encoding="utf-8") for p in files))
+    without = {
+        name
+        for name, kind in library_kinds().items()
+        if kind not in ELSEWHERE and name not in tested and len(re.findall(rf"\b{name}\(", text)) < 2
+    }
+    assert without == NOT_YET
+
+
+def test_no_reference_is_orphaned() -> None:
+    assert {p.stem for p in REFERENCES.glob("*.safetensors")} == set(families())
+    for family, cases in families().items():
+        assert set(references(family)) == {c.name for c in cases}, family
+        assert len({c.name for c in cases}) == len(cases), family
+
+
+def test_references_stay_small() -> None:
+    assert sum(p.stat().st_size for p in REFERENCES.iterdir()) < 3_000_000
