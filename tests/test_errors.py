@@ -327,4 +327,5 @@ def test_compile_reports_the_errors_of_all_blocks(tmp_path: Path) -> None:
         netc.compile(program)
     assert [d.code for d in caught.value.diagnostics] == [d.code for d in netc.check(program)]
     assert len(caught.value.diagnostics) == 3
-    assert "wrong.net:3:5" in str(caught.value) and "did you mean `mse_loss`" in str(caught.value)
+    assert "wrong.net:3:5" in str(caught.value)
+    assert "did you mean `mse_loss`" in str(caught.value)
