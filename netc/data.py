@@ -157,9 +157,10 @@ def _numbers(leaf: Leaf, folder: Path, dtype: str) -> Array:
 def numbers(table: tables.Table, columns: Sequence[int], span: Span) -> Array:
     """Columns of a table in float64; raises CompileError for a cell that is no finite number."""
     try:
-        array = np.array([[row[c] for c in columns] for row in table.rows], dtype=np.float64)
+        found = map(float, table.cells(columns) if columns else ())
+        array = np.fromiter(found, np.float64, len(table.rows) * len(columns))
     except ValueError:
-        array = np.array([[np.nan]])
+        array = np.array([np.nan])
     if not np.isfinite(array).all():
         table.check_cells(columns, span)
-    return array
+    return array.reshape(len(table.rows), len(columns))
