@@ -105,6 +105,7 @@ def best(
 def process(arguments: list[str], work: Path) -> tuple[float, str, int]:
     """Runs this interpreter; its seconds, what it printed, and its largest memory."""
     environment = {**os.environ, "NETC_CACHE_DIR": str(work / "cache")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its modules compiled
     command = [sys.executable, "-I", "-S", "-c", LAUNCH, sys.executable, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     *output, last = done.stdout.strip().split("\n")
