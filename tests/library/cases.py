@@ -40,8 +40,8 @@ class Case:
 
     net: what stands in the net behind its inputs: stages, or ``return`` of an expression. torch: a Python expression over
     ``torch``, ``nn`` and ``F`` that gives a module or a function of the inputs. entry: the definition that is tested, by
-    default the first name of ``net`` behind a ``return``. bound: of the float32 run, relative to the largest element,
-    or to each with ``elementwise``. draws: random in training, so only evaluation is compared. kinks: the derivative jumps
+    default the first name of ``net`` behind a ``return``. bound and exact: of the float32 and the float64 runs, relative to the largest element,
+    or to each that is above 1 with ``elementwise``. draws: random in training, so only evaluation is compared. kinks: the derivative jumps
     within the data, so differences say nothing. forward_only: derivatives are not compared.
     """
 
@@ -51,6 +51,7 @@ class Case:
     inputs: tuple[Input, ...] = (Input(),)
     entry: str = ""
     bound: float = 2e-5
+    exact: float = 1e-9
     elementwise: bool = False
     draws: bool = False
     kinks: bool = False
