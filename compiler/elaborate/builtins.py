@@ -226,6 +226,13 @@ def _iota(ctx: Context, span: Span, shape: Any, dim: Any) -> Any:
     return ops.iota(ctx.graph, sizes, dims_of(dim, len(sizes), span)[0])
 
 
+def _epsilon(ctx: Context, span: Span, x: Any) -> float:
+    dtype = as_tensor(ctx, x, span).dtype
+    if not dtype.is_float:
+        fail("E0406", f"floating-point numbers have a precision, {dtype.value} has none", span)
+    return 2.0**-23 if dtype is DType.float32 else 2.0**-52
+
+
 def _len(ctx: Context, span: Span, x: Any) -> Any:
     if not isinstance(x, list):
         fail("E0303", f"a list is needed here, not {describe(x)}", span)
@@ -298,6 +305,7 @@ BUILTINS: dict[str, Builtin] = {
     "float64": _cast(DType.float64),
     "int64": _cast(DType.int64),
     "float": _cast(None),
+    "epsilon": Builtin((("x", REQUIRED),), _epsilon),
     "len": Builtin((("x", REQUIRED),), _len),
     "product": Builtin((("x", REQUIRED),), _product),
     "repeated": Builtin((("x", REQUIRED), ("times", REQUIRED)), _repeated),

@@ -68,7 +68,7 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
     if statement.optional and ctx.names.get(name) in (False, None):
         ctx.names[name] = 0
         return
-    shape = tuple(as_int(evaluate(ctx, item), item.span, "a size") for item in statement.shape.items)
+    shape = _sizes(ctx, statement.shape)
     if any(d < 1 for d in shape):
         fail(
             "E0304",
@@ -87,6 +87,15 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
     if record.initial or check:
         record.values[prefix + spec.path] = _initial(ctx, statement, spec)
     ctx.names[name] = value
+
+
+def _sizes(ctx: Context, written: s.ListOf) -> tuple[int, ...]:
+    """The shape; an item that is a list stands for all its sizes."""
+    shape: list[int] = []
+    for item in written.items:
+        value = evaluate(ctx, item)
+        shape += [as_int(v, item.span, "a size") for v in (value if isinstance(value, list) else [value])]
+    return tuple(shape)
 
 
 def _count(record: Record, spec: TensorSpec, span: Span) -> None:

@@ -137,10 +137,7 @@ class Walker:
             case s.Require():
                 self._require(ctx, statement)
             case s.Return():
-                result = evaluate(ctx, statement.value)
-                if not isinstance(result, Value):
-                    fail("E0303", f"a tensor must be returned, not {describe(result)}", statement.value.span)
-                body.returned = result
+                body.returned = self._returned(ctx, statement.value, body.path)
             case s.Apply() | s.Sequential() | s.Residual() | s.Repeat() | s.Concat():
                 label = _label(statement, body)
                 body.x = self.stage(ctx, statement, body.x, join(body.path, label))
@@ -150,6 +147,31 @@ class Walker:
                 word = type(statement).__name__.lower()
                 fail("E0503", f"`{word}` cannot stand here", statement.span, "misplaced",
                      help=_PLACES.get(word, ""))  # fmt: skip
+
+    def _returned(self, ctx: Context, e: s.Expr, path: str) -> Maybe:
+        """A tensor; a layer may return what another layer gives, whose parameters are then its own."""
+        definition = ctx.find(e.function.id) if isinstance(e, s.Call) and self.inside else None
+        if isinstance(e, s.Call) and definition is not None and definition.kind == "layer":
+            return self._delegated(ctx, definition, e, path)
+        result = evaluate(ctx, e)
+        if not isinstance(result, Value):
+            fail("E0303", f"a tensor must be returned, not {describe(result)}", e.span)
+        return result
+
+    def _delegated(self, ctx: Context, definition: s.Definition, e: s.Call, path: str) -> Maybe:
+        if not e.arguments or e.arguments[0].name is not None:
+            fail("E0301", f"`{definition.name.id}` needs its input as first argument", e.span)
+        x = evaluate(ctx, e.arguments[0].value)
+        if not isinstance(x, Value):
+            fail("E0303", f"the input is a tensor, not {describe(x)}", e.arguments[0].span)
+        stage = s.Apply(replace(e, arguments=e.arguments[1:]), True, span=e.span)
+        self.layers += 1
+        try:
+            return self._layer(ctx, definition, stage, x, path)
+        except Misfit as misfit:
+            raise Failed(misfit.diagnostic) from None
+        finally:
+            self.layers -= 1
 
     def stage(self, ctx: Context, stage: s.Stage, x: Maybe, path: str) -> Maybe:
         """One stage on its input; ``path`` is where its parameters live."""

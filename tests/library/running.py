@@ -110,10 +110,12 @@ def interpreted(case: Case, reference: Mapping[str, Array]) -> Arrays:
         updated = leaves | {n: a for n, a in first.items() if n in leaves}
         last = evaluate(made.graph, {**updated, **given(made, reference, "second")}, step=2)
         updated |= {n: a for n, a in last.items() if n in leaves}
-        found |= {
-            f"after.{n.removeprefix('buffer.')}": a for n, a in updated.items() if n.startswith("buffer.")
-        }
+        found |= _after(updated)
     return found
+
+
+def _after(leaves: Mapping[str, Array]) -> Arrays:
+    return {f"after.{n.removeprefix('buffer.')}": a for n, a in leaves.items() if n.startswith("buffer.")}
 
 
 Orders = dict[str, tuple[int, ...]]
@@ -161,9 +163,7 @@ def native(family: str, case: Case, dtype: str, reference: Mapping[str, Array]) 
     found = unit.call(given(made, reference, "input", dtype), rows, step=1)
     if any(k.startswith("second.") for k in reference):
         unit.call(given(made, reference, "second", dtype), rows, step=2)
-        found |= {
-            f"after.{n.removeprefix('buffer.')}": a for n, a in views.items() if n.startswith("buffer.")
-        }
+        found |= _after({**states(made, reference), **views})  # a buffer that nothing changes has no view
     return found
 
 

@@ -54,6 +54,8 @@ class KernelWriter(AccessWriter):
         self.share = 0
         """How many neighbours of the outermost axis cannot be divided between threads; 0 when nothing can."""
         self.outermost = _outermost(self.kernel)
+        self.begun: frozenset[Reduction] = frozenset()
+        """Reductions whose loops are being emitted."""
 
     # the function
 
@@ -294,8 +296,11 @@ class KernelWriter(AccessWriter):
 
     def _reduced(self, e: Reduction, point: Point) -> Operand:
         level = self.level
-        parts = [Part(s, at) for s in self._siblings(e) for at in self._sharing(s, point)]
+        group = self._siblings(e)
+        parts = [Part(s, at) for s in group for at in self._sharing(s, point)]
+        begun, self.begun = self.begun, self.begun.union(group)
         results = reduce_parts(self, parts)
+        self.begun = begun
         for part, value in zip(parts, results, strict=True):
             self.scopes[level].memo[(part.e, _at(part.e, part.point))] = value
         return self.scopes[level].memo[(e, _at(e, point))]
@@ -317,7 +322,7 @@ class KernelWriter(AccessWriter):
         return list(_points(tuple((a, n) for a, n in self.tile_points.items() if a in e.free)))
 
     def _siblings(self, e: Reduction) -> list[Reduction]:
-        """Reductions over the same axes at the same level, none of which needs another's result."""
+        """Reductions over the same axes at the same level, none of which needs another's result, nor one that is begun."""
         group = [e]
         if e not in self.outermost:
             return group
@@ -325,6 +330,8 @@ class KernelWriter(AccessWriter):
             if other == e or other.axes != e.axes or self._level(other) != self.level:
                 continue
             if any(other in self.outermost[s] or s in needs for s in group):
+                continue
+            if other in self.begun or needs & self.begun:
                 continue
             point = next(iter(self._sharing(other, ())))
             if (other, _at(other, point)) not in self.scopes[self.level].memo:
