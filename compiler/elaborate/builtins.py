@@ -226,6 +226,18 @@ def _iota(ctx: Context, span: Span, shape: Any, dim: Any) -> Any:
     return ops.iota(ctx.graph, sizes, dims_of(dim, len(sizes), span)[0])
 
 
+def _tensor(ctx: Context, span: Span, x: Any) -> Value:
+    """Known numbers in lists, as deep as there are dimensions."""
+    if not isinstance(x, list):
+        return as_tensor(ctx, x, span)
+    if not x:
+        fail("E0303", "a tensor has at least one element", span)
+    parts = [_tensor(ctx, span, item) for item in x]
+    if len({p.type for p in parts}) > 1:
+        fail("E0402", "the lists of a tensor must have one length", span)
+    return ops.concat(ctx.graph, [ops.reshape(ctx.graph, p, (1, *p.shape)) for p in parts], 0)
+
+
 def _epsilon(ctx: Context, span: Span, x: Any) -> float:
     dtype = as_tensor(ctx, x, span).dtype
     if not dtype.is_float:
@@ -305,6 +317,7 @@ BUILTINS: dict[str, Builtin] = {
     "float64": _cast(DType.float64),
     "int64": _cast(DType.int64),
     "float": _cast(None),
+    "tensor": Builtin((("x", REQUIRED),), _tensor),
     "epsilon": Builtin((("x", REQUIRED),), _epsilon),
     "len": Builtin((("x", REQUIRED),), _len),
     "product": Builtin((("x", REQUIRED),), _product),

@@ -33,6 +33,11 @@ class Input:
     def dtype(self) -> str:
         return "int64" if self.kind.split()[0] in ("classes", "whole") else "float"
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether torch is asked for its gradient: choices have none."""
+        return self.dtype == "float" and self.kind not in ("binary", "signs")
+
 
 @dataclass(frozen=True, slots=True)
 class Case:

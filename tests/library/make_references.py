@@ -89,7 +89,7 @@ def make(case: Case) -> dict[str, Tensor]:
     with torch.no_grad():
         found["evaluated"] = copy.deepcopy(module).eval()(*map(widened, given.values()))
     module.train(not case.draws)
-    leaves = {n: widened(v).requires_grad_(v.is_floating_point()) for n, v in given.items()}
+    leaves = {i.name: widened(given[i.name]).requires_grad_(i.differentiable) for i in case.inputs}
     output = module(*leaves.values())
     found["output"] = output.detach()
     if not case.forward_only:

@@ -95,7 +95,8 @@ class Module:
             loads += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {i}", f"  %p{i} = load ptr, ptr %s{i}"]
         parts = {symbol: calls}
         if split is not None:
-            cut = next((i + 1 for i, s in enumerate(unit.kernels) if s.kernel.stores[0].buffer == split), 0)
+            written = [[s.buffer for s in k.kernel.stores] for k in unit.kernels]
+            cut = next((i + 1 for i, buffers in enumerate(written) if split in buffers), 0)
             parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:]}
         for name, part in parts.items():
             head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed, ptr %pool) {{"
