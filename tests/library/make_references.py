@@ -7,7 +7,8 @@ In: the tables of cases, and torch. Out: ``reference/FAMILY.safetensors`` with, 
 - ``CASE/output``: in training; ``CASE/evaluated``: in evaluation before the first step; ``CASE/cotangent``;
 - ``CASE/gradient.PATH`` and ``CASE/gradient.input.NAME``: of the sum of output times cotangent.
 
-All that is computed is float64, from numbers that float32 holds exactly. The only file that needs torch.
+All that is computed is float64, from numbers that float32 holds exactly. ``schedules`` in place of a family writes the
+rates of the schedules. The only file that needs torch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cases import REFERENCES, Case, Input, families
+from .schedules import FILE, RATE, SCHEDULES, STEPS
 
 EDGES = [-1e4, -100.0, -20.0, -3.0, -1.0, -0.5, -1e-3, -0.0, 0.0, 1e-3, 0.5, 1.0, 3.0, 20.0, 100.0, 1e4]
 
@@ -118,6 +120,19 @@ def names(found: dict[str, Tensor]) -> list[str]:
     return [k.removeprefix("state.") for k in found if k.startswith("state.")]
 
 
+def rates(expression: str) -> list[float]:
+    """The rate of every step of an optimizer under a schedule."""
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=RATE, momentum=0.5)
+    schedule = eval(expression, {"L": torch.optim.lr_scheduler, "optimizer": optimizer})
+    found = []
+    for _ in range(STEPS):
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
 def main(chosen: list[str]) -> None:
     REFERENCES.mkdir(exist_ok=True)
     for family, cases in families().items():
@@ -127,6 +142,9 @@ def main(chosen: list[str]) -> None:
             tensors = {f"{name}/{k}": v for name, found in made.items() for k, v in found.items()}
             save_file(tensors, path, {"states": json.dumps({n: names(found) for n, found in made.items()})})
             print(path.name, len(cases), "cases,", path.stat().st_size, "bytes")
+    if not chosen or "schedules" in chosen:
+        lines = [f"{json.dumps(call)}: {rates(expression)}" for call, expression in SCHEDULES.items()]
+        FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
