@@ -114,6 +114,16 @@ def test_every_entry_has_a_case() -> None:
     assert without == NOT_YET
 
 
+def test_entries_are_short() -> None:
+    """At most 30 lines an entry, 400 a file."""
+    for path in sorted((ROOT / "library").glob("*.net")):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= 400, path.name
+        for part in re.split("\n\n+", text):
+            code = [line for line in part.split("\n") if not line.startswith("#")]
+            assert len(code) <= 30, f"{path.name}: {code[0]}"
+
+
 def test_no_reference_is_orphaned() -> None:
     assert {p.stem for p in REFERENCES.glob("*.safetensors")} == set(families())
     for family, cases in families().items():
