@@ -123,7 +123,8 @@ def kernel_cost(scheduled: Scheduled, rows: int, machine: Machine) -> Cost:
     kind = max((s.buffer.dtype for s in kernel.stores), key=lambda d: d.itemsize if d.is_float else 4)
     peak = machine.operations(kind, vector=bool(scheduled.schedule.lanes))
     seconds = max(work / peak, moved / machine.bandwidth(moved)) + calls * machine.call + machine.start
-    return Cost(work, moved, seconds)
+    times = 1 if kernel.repeat is None else int(kernel.repeat.axis.extent)  # type: ignore[arg-type]
+    return Cost(work, moved, seconds) * times
 
 
 @cache

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..runtime import philox
 from .graph import ROWS, DType, Graph, Value, reachable
+from .ops.recurrence import Body, time_dim
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,6 +33,7 @@ class Interpreter:
     ) -> None:
         self.inputs, self.rows, self.seed, self.step, self.dtype = inputs, rows, seed, step, dtype
         self.results: dict[int, NDArray[Any]] = {}
+        self.scans: dict[Any, list[NDArray[Any]]] = {}
 
     def run(self, values: Sequence[Value]) -> None:
         for value in values:
@@ -48,11 +50,26 @@ class Interpreter:
             return np.asarray(self.inputs[value.attrs["name"]], dtype=self._element_type(value.dtype).value)
         if name == "rows":
             return np.asarray(self.rows, dtype=np.int64)
+        if name == "scan":
+            return self._scan(value)
         attrs = {k: self._concrete(v) for k, v in value.attrs.items()}
         if name == "random":
             return self._draw(attrs["shape"], attrs["stream"], value.dtype)
         operands = [self.results[v.id] for v in value.inputs]
         return value.op.reference(np, *operands, **attrs)
+
+    def _scan(self, value: Value) -> Any:
+        """One of a scan's results; the others are kept, since they differ in ``result`` alone."""
+        attrs = dict(value.attrs)
+        result = attrs.pop("result")
+        key = value.inputs, tuple(sorted(attrs.items(), key=lambda item: item[0]))
+        if key not in self.scans:
+            operands = [self.results[v.id] for v in value.inputs]
+            self.scans[key] = scanned(
+                attrs["body"], operands, attrs["length"], attrs["reverse"],
+                rows=self.rows, seed=self.seed, step=self.step, dtype=self.dtype,
+            )  # fmt: skip
+        return self.scans[key][result]
 
     def _concrete(self, attr: Any) -> Any:
         if attr is ROWS:
@@ -67,6 +84,30 @@ class Interpreter:
         count = int(np.prod(shape, dtype=np.int64))
         drawn = philox.uniform(self.seed, stream, self.step, count, np.dtype(dtype.value)).reshape(shape)
         return drawn.astype(self._element_type(dtype).value)
+
+
+def scanned(
+    body: Body, operands: Sequence[Any], length: int, reverse: bool, **options: Any
+) -> list[NDArray[Any]]:
+    """All results of a scan: the states, the first ones included, then what the steps give."""
+    k, m = body.count("carry"), body.count("each")
+    states = [np.asarray(a) for a in operands[:k]]
+    const = {f"const.{i}": a for i, a in enumerate(operands[k + m :])}
+    sequences = [
+        np.moveaxis(a, time_dim(body.graph.inputs[f"each.{j}"].shape), 0)
+        for j, a in enumerate(operands[k : k + m])
+    ]
+    found: list[list[NDArray[Any]]] = [[s] for s in states] + [[] for _ in range(body.count("out"))]
+    for t in reversed(range(length)) if reverse else range(length):
+        leaves = {f"carry.{i}": s for i, s in enumerate(states)} | const
+        leaves |= {f"each.{j}": s[t] for j, s in enumerate(sequences)}
+        outputs = evaluate(body.graph, leaves, **options)
+        states = [outputs[f"next.{i}"] for i in range(k)]
+        for kept, name in zip(found, (*(f"next.{i}" for i in range(k)), *(f"out.{j}" for j in range(len(found) - k))), strict=True):
+            kept.append(outputs[name])
+    dims = [time_dim(body.graph.inputs[f"carry.{i}"].shape) for i in range(k)]
+    dims += [time_dim(body.graph.outputs[f"out.{j}"].shape) for j in range(len(found) - k)]
+    return [np.stack(kept[::-1] if reverse else kept, axis=d) for kept, d in zip(found, dims, strict=True)]
 
 
 def infer_rows(graph: Graph, inputs: Arrays) -> int | None:

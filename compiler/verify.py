@@ -102,7 +102,8 @@ def _kernel_problems(kernel: Kernel) -> Iterator[str]:
     if len(places) < len(kernel.stores):
         yield f"kernel {kernel.name} stores twice in one buffer"
     for load in loads(kernel):
-        if load.buffer in places and load.index != places[load.buffer]:
+        elsewhere = load.buffer in places and load.index != places[load.buffer]
+        if elsewhere and kernel.repeat is None:  # a recurrence reads a state and writes the next one behind it
             yield f"kernel {kernel.name} reads {load.buffer.name} at another place than it writes"
     for store in kernel.stores:
         used = frozenset[Axis]().union(*(i.axes() for i in store.index))

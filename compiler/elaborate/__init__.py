@@ -1,5 +1,6 @@
 """Elaboration: from the syntax tree to graphs, by evaluating the language while compiling."""
 
+from . import recurrence
 from .data import DataPlan, TableShape
 from .declarations import LayerInfo, TensorSpec
 from .network import InputSpec, Network
@@ -8,5 +9,5 @@ from .training import Metric, StateSpec, TrainPlan
 
 __all__ = [
     "DataPlan", "InputSpec", "LayerInfo", "Metric", "Network", "Program", "StateSpec", "TableShape", "TensorSpec",
-    "TrainPlan", "check", "check_fit", "library_definition", "library_names", "load",
+    "TrainPlan", "recurrence", "check", "check_fit", "library_definition", "library_names", "load",
 ]  # fmt: skip

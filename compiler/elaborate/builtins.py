@@ -29,11 +29,13 @@ REQUIRED = object()
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """parameters: (name, default) pairs, REQUIRED for none; ``variadic`` gathers positional arguments in one list."""
+    """parameters: (name, default) pairs, REQUIRED for none; ``variadic`` gathers positional arguments in one list.
+    functions: parameters whose argument is the name of a ``fn``."""
 
     parameters: tuple[tuple[str, Any], ...]
     run: Callable[..., Any]
     variadic: bool = False
+    functions: tuple[str, ...] = ()
 
 
 _KNOWN: dict[str, Callable[[float], Any]] = {

@@ -437,9 +437,23 @@ def _defaults(ctx: Context, definition: s.Definition, names: dict[str, Any], spa
     return names
 
 
+def _given(ctx: Context, builtin: Builtin, parameter: str, e: s.Expr) -> Any:
+    """An argument of a built-in function: a value, or the definition of a function that is named."""
+    if parameter not in builtin.functions:
+        return evaluate(ctx, e)
+    definition = ctx.find(e.id) if isinstance(e, s.Name) else None
+    if definition is None or definition.kind != "fn":
+        known = ctx.definitions.names("fn")
+        fail("E0303", f"the name of a function is needed as `{parameter}`", e.span, "not a `fn`",
+             help=did_you_mean(e.id, known) if isinstance(e, s.Name) else "")  # fmt: skip
+    return definition
+
+
 def _call_builtin(ctx: Context, e: s.Call, builtin: Builtin, first: Sequence[Any]) -> Any:
-    positional = [*first, *(evaluate(ctx, a.value) for a in e.arguments if a.name is None)]
     names = [p for p, _ in builtin.parameters]
+    written = [a.value for a in e.arguments if a.name is None]
+    places = [*names[len(first) :], *names[:1] * len(written)]
+    positional = [*first, *(_given(ctx, builtin, p, x) for p, x in zip(places, written, strict=False))]
     if builtin.variadic:
         positional = [positional]
     name = e.function.id
@@ -462,7 +476,7 @@ def _call_builtin(ctx: Context, e: s.Call, builtin: Builtin, first: Sequence[Any
                  help=did_you_mean(argument.name, names, takes))  # fmt: skip
         if argument.name in values:
             fail("E0301", f"`{argument.name}` is given twice", argument.span, "again here", help=takes)
-        values[argument.name] = evaluate(ctx, argument.value)
+        values[argument.name] = _given(ctx, builtin, argument.name, argument.value)
     for key, default in builtin.parameters:
         if key not in values and default is REQUIRED:
             fail("E0301", f"`{name}` needs `{key}`", e.span, f"`{key}` is missing", help=takes)

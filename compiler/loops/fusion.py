@@ -10,15 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..graph import ROWS
-from .ir import Buffer, Expr, Kernel, Load, Reduction, Store
+from .ir import Buffer, Expr, Kernel, Load, Loop, Reduction, Store
 from .rewrite import reads, replace_loads, walk, with_stores
 
 MAX_STORES = 12
+Item = Kernel | Loop
 
 
 @dataclass(slots=True)
 class _Group:
-    kernel: Kernel
+    kernel: Item
     reads: Mapping[Buffer, bool]
     writes: set[Buffer]
     reductions: int
@@ -26,18 +27,18 @@ class _Group:
     closed: bool = False
 
     @staticmethod
-    def of(kernel: Kernel, renewed: Mapping[Buffer, Buffer]) -> _Group:
+    def of(kernel: Item, renewed: Mapping[Buffer, Buffer]) -> _Group:
         writes = {s.buffer for s in kernel.stores}
         heavy = {e for e in walk(*(s.value for s in kernel.stores)) if isinstance(e, Reduction)}
         return _Group(kernel, reads(kernel), writes, len(heavy), any(b in renewed for b in writes))
 
 
 def fuse(
-    kernels: Sequence[Kernel],
+    kernels: Sequence[Item],
     renewed: Mapping[Buffer, Buffer],
     kept: Collection[Buffer],
     first: Buffer | None,
-) -> list[Kernel]:
+) -> list[Item]:
     """The kernels, those that can run together merged into the place of the earliest.
 
     renewed: from the buffer of new contents to that of the old. kept: buffers that must be written whoever reads
@@ -51,7 +52,9 @@ def fuse(
         if at is None:
             groups.append(new)
         else:
-            groups[at] = _Group.of(_merged(groups[at].kernel, kernel), renewed)
+            into = groups[at].kernel
+            assert isinstance(into, Kernel) and isinstance(kernel, Kernel)
+            groups[at] = _Group.of(_merged(into, kernel), renewed)
         if first is not None and first in new.writes:
             barrier = len(groups)
     return _without_dead_stores([g.kernel for g in groups], kept)
@@ -74,6 +77,8 @@ def _place(
 
 def _fits(group: _Group, new: _Group, overwritten: set[Buffer]) -> bool:
     a, b = group.kernel, new.kernel
+    if isinstance(a, Loop) or isinstance(b, Loop):
+        return False
     if a.axes != b.axes or a.resident or b.resident or len(a.stores) + len(b.stores) > MAX_STORES:
         return False
     points = {s.buffer: s.index for s in a.stores}
@@ -124,10 +129,10 @@ def _merged(a: Kernel, b: Kernel) -> Kernel:
     return with_stores(a, (*a.stores, *stores))
 
 
-def _without_dead_stores(kernels: Sequence[Kernel], kept: Collection[Buffer]) -> list[Kernel]:
+def _without_dead_stores(kernels: Sequence[Item], kept: Collection[Buffer]) -> list[Item]:
     """Leaves out what nobody reads, the readers of the left out as well."""
     needed = set(kept)
-    alive: list[Kernel] = []
+    alive: list[Item] = []
     for kernel in reversed(kernels):
         stores = tuple(s for s in kernel.stores if s.buffer in needed)
         if stores:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,13 @@ def run(
     Raises IndexError when a kernel reads outside a buffer, KeyError when an input is missing.
     """
     memory = _Memory(unit, inputs, rows)
-    for scheduled in unit.kernels:
-        with np.errstate(all="ignore"):
-            _Evaluation(memory, scheduled.kernel, seed, step).run()
+    for repeat, group in groupby((s.kernel for s in unit.kernels), lambda k: k.repeat):
+        kernels = list(group)
+        for t in range(1 if repeat is None else int(repeat.axis.extent)):
+            given = {} if repeat is None else {repeat.axis: np.asarray(t)}
+            for kernel in kernels:
+                with np.errstate(all="ignore"):
+                    _Evaluation(memory, kernel, seed, step, given).run()
     return {name: memory.tensor(buffer) for name, buffer in unit.outputs.items()}
 
 
@@ -161,11 +166,13 @@ class _Scope:
 class _Evaluation:
     """One kernel, all of its points."""
 
-    def __init__(self, memory: _Memory, kernel: Kernel, seed: int, step: int) -> None:
-        self.memory, self.kernel, self.seed, self.step = memory, kernel, seed, step
+    def __init__(
+        self, memory: _Memory, kernel: Kernel, seed: int, step: int, given: Mapping[Axis, Array]
+    ) -> None:
+        self.memory, self.kernel, self.seed, self.step, self.given = memory, kernel, seed, step, given
 
     def run(self) -> None:
-        scope = _Scope({}, np.asarray(True)).loops(self.kernel.axes, self.memory.extent)
+        scope = _Scope(self.given, np.asarray(True)).loops(self.kernel.axes, self.memory.extent)
         values = [self.value(store.value, scope) for store in self.kernel.stores]
         for store, value in zip(self.kernel.stores, values, strict=True):
             self._store(store, value, scope)

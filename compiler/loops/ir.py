@@ -31,10 +31,12 @@ Extent = int | Rows
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A loop axis. ``name`` is unique within a kernel."""
+    """A loop axis. ``name`` is unique within a kernel. given: a kernel's loops do not run over it, its value comes from
+    the repetition that the kernel is part of."""
 
     name: str
     extent: Extent
+    given: bool = False
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -114,11 +116,12 @@ class Affine:
         return self + Affine.of(other) * -1
 
     def axes(self) -> frozenset[Axis]:
-        """The axes this index depends on."""
+        """The axes this index depends on, without given ones."""
         found: set[Axis] = set()
         for _, atom in self.terms:
             if isinstance(atom, Axis):
-                found.add(atom)
+                if not atom.given:
+                    found.add(atom)
             else:
                 found |= atom.value.axes()
         return frozenset(found)
@@ -418,6 +421,14 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """Neighbouring kernels of one repetition run in turn for each value of its axis; ``counter`` holds that value."""
+
+    axis: Axis
+    counter: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """For every point of ``axes`` (outermost first) all stores. Stores of one kernel never feed its loads, but
     at the very same element (an update in place). A resident kernel's points are few enough for the registers:
@@ -429,6 +440,33 @@ class Kernel:
     span: Span = NOWHERE
     layer: str = ""
     resident: bool = False
+    repeat: Repeat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A recurrence among the kernels of a unit while these are put in order: ``before`` runs once, then ``kernels`` for
+    each value of the axis. Nothing is fused into it, and none of its buffers is reused while it runs."""
+
+    repeat: Repeat
+    before: tuple[Kernel, ...]
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def name(self) -> str:
+        return self.repeat.axis.name
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return ()
+
+    @property
+    def resident(self) -> bool:
+        return True
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        return tuple(s for k in (*self.before, *self.kernels) for s in k.stores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ is written into the expressions of its readers by its operation's ``element`` ru
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ..graph import ROWS, Graph, Value, users
 from .collapse import collapse
@@ -20,6 +21,7 @@ from .ir import (
     Extent,
     Kernel,
     Load,
+    Loop,
     Reduction,
     Scheduled,
     Space,
@@ -28,10 +30,11 @@ from .ir import (
 from .memory import plan_memory
 from .order import in_place, ordered
 from .region import Region, resident_region
+from .rewrite import flat
 from .schedule import schedule
 from .unit import Unit
 
-HEAVY = {"sum", "max", "argmax", "contract", "fold"}
+HEAVY = {"sum", "max", "argmax", "contract", "fold", "scan"}
 INDEXING = {"broadcast", "reshape", "permute", "slice", "flip", "window"}
 COSTS = {
     "exp": 8, "log": 8, "tanh": 10, "sigmoid": 10, "erf": 12, "sin": 12, "cos": 12, "pow": 20, "expm1": 10,
@@ -58,17 +61,29 @@ def choose_orders(graph: Graph) -> dict[str, tuple[int, ...]]:
         rank = len(leaf.shape)
         orders[name] = tuple(range(rank))
         kept = space_of(name) is Space.model
-        if (
-            kept
-            and rank == 2
-            and any(_transposed(leaf, reader, readers) for reader in readers.get(leaf.id, []))
-        ):
+        if kept and rank == 2 and _sees(leaf, readers):
             orders[name] = (1, 0)
     for name, leaf in graph.inputs.items():
         if name.startswith("state."):
             parameter = "param." + name.removeprefix("state.").rsplit(".", 1)[0]
             orders[name] = orders.get(parameter, tuple(range(len(leaf.shape))))
     return orders
+
+
+def _sees(leaf: Value, readers: Mapping[int, list[Value]]) -> bool:
+    """Whether any reader sums over a leaf's last dimension; the step of a recurrence is looked into."""
+    for reader in readers.get(leaf.id, []):
+        if reader.op.name == "scan":
+            body = reader.attrs["body"]
+            first = body.count("carry") + body.count("each")
+            inner = users(body.graph.live())
+            for place, operand in enumerate(reader.inputs):
+                known = body.graph.inputs.get(f"const.{place - first}")
+                if operand is leaf and known is not None and _sees(known, inner):
+                    return True
+        elif _transposed(leaf, reader, readers):
+            return True
+    return False
 
 
 def _transposed(leaf: Value, reader: Value, readers: Mapping[int, list[Value]]) -> bool:
@@ -90,10 +105,10 @@ def lower(
     graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64, fused: bool = True
 ) -> Unit:
     """Kernels, buffers and memory of a graph. ``fused=False`` leaves every kernel by itself."""
-    return _Lowering(graph, orders, vector_bytes, fused).unit()
+    return Lowering(graph, orders, vector_bytes, fused).unit()
 
 
-class _Lowering:
+class Lowering:
     def __init__(
         self, graph: Graph, orders: Mapping[str, tuple[int, ...]], vector_bytes: int, fused: bool
     ) -> None:
@@ -113,6 +128,8 @@ class _Lowering:
         self.renewed: dict[Buffer, Buffer] = {}
         self.region = Region()
         self.resident: Axis | None = None
+        self.prefix = ""
+        """Of the names of its buffers."""
 
     # Reader protocol
 
@@ -120,7 +137,7 @@ class _Lowering:
         """A load where the value has a buffer, else its own expression."""
         buffer = self.turned.get((self.reader, value.id)) or self.buffers.get(value.id)
         if buffer is not None and value is not self.root:
-            return Load(buffer, tuple(index))
+            return Load(buffer, self._place(buffer, index))
         key = (value.id, tuple(index))
         found = self.memo.get(key)
         if found is None:
@@ -130,6 +147,10 @@ class _Lowering:
             found = self.memo[key] = value.op.element(self, value, index)
             self.reader = around
         return found
+
+    def _place(self, buffer: Buffer, index: Sequence[Affine]) -> tuple[Affine, ...]:
+        """Where an element lies in its buffer."""
+        return tuple(index)
 
     def reduce(
         self, combine: Combine, extents: Sequence[Extent], body: Callable[[Sequence[Affine]], Expr]
@@ -166,10 +187,13 @@ class _Lowering:
             kernels = fuse(kernels, self.renewed, kept, first)
         kernels = in_place(kernels, self.renewed)
         memory = plan_memory(kernels, self.outputs)
-        if self.fused:
-            kernels = [collapse(k) for k in kernels]
-        scheduled = tuple(Scheduled(k, schedule(k, self.vector_bytes)) for k in kernels)
+        scheduled = tuple(self._scheduled(k) for item in kernels for k in flat(item))
         return Unit(self.graph.name, scheduled, self.inputs, self.outputs, memory)
+
+    def _scheduled(self, kernel: Kernel) -> Scheduled:
+        repeat = kernel.repeat
+        whole = replace(collapse(kernel), repeat=repeat) if self.fused else kernel
+        return Scheduled(whole, schedule(whole, self.vector_bytes))
 
     def _leaves(self) -> None:
         for name, leaf in self.graph.inputs.items():
@@ -216,13 +240,13 @@ class _Lowering:
             if value.id in self.region.stored or self._needs_buffer(value, cost[value.id], heavy[value.id]):
                 order, block = self._like_parameters(value), self._block(value)
                 self.buffers[value.id] = Buffer(
-                    f"v{value.id}", value.dtype, value.shape, order, Space.work, block
+                    f"{self.prefix}v{value.id}", value.dtype, value.shape, order, Space.work, block
                 )
                 cost[value.id], heavy[value.id] = 0, False
 
     def _block(self, value: Value) -> int:
         """Images lie with as many observations side by side as a vector holds: all their loops have full lanes."""
-        images = len(value.shape) >= 3 and value.shape[0] is ROWS
+        images = len(value.shape) >= 3 and value.shape[0] is ROWS and value.op.name != "scan"
         if not images or not any(v.op.name in ("window", "fold") for v in self.live):
             return 1
         kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
@@ -240,11 +264,13 @@ class _Lowering:
         name = value.op.name
         if name in ("constant", "iota", "rows"):
             return False
+        if name == "scan":
+            return True
         if heavy:
             return len(readers) != 1 or not _same_points(readers[0], value)
         if name == "pad" or name == "concat":
             return True
-        if any(r.op.name in ("contract", "fold", "window") for r in readers) and cost > 2:
+        if any(r.op.name in ("contract", "fold", "window", "scan") for r in readers) and cost > 2:
             return True
         return (len(readers) > 1 and cost > 3) or cost > 200
 
@@ -292,11 +318,16 @@ class _Lowering:
 
     # kernels
 
-    def _kernels(self) -> list[Kernel]:
-        kernels = list(self.rearranged)
+    def _kernels(self) -> list[Kernel | Loop]:
+        kernels: list[Kernel | Loop] = list(self.rearranged)
+        scans = [v for v in self.live if v.op.name == "scan"]
+        if scans:
+            from .recurrence import lower_scan, recurrences  # lowers a step with this class
+
+            kernels += [lower_scan(self, nodes, i) for i, nodes in enumerate(recurrences(scans))]
         for value in self.live:
             buffer = self.buffers.get(value.id)
-            if buffer is not None and value.op.name != "input" and value.id not in self.region.stored:
+            if buffer is not None and value.op.name != "scan" and value.op.name != "input" and value.id not in self.region.stored:
                 kernels.append(self._kernel(buffer, value))
         for buffer, value in self.copies:
             kernels.append(self._kernel(buffer, value, copy=True))
@@ -305,15 +336,25 @@ class _Lowering:
         return kernels
 
     def _kernel(self, buffer: Buffer, value: Value, *, copy: bool = False) -> Kernel:
-        axes = {d: Axis(f"i{i}", value.shape[d]) for i, d in enumerate(buffer.order) if value.shape[d] != 1}
+        dims = self._dims(buffer, value)
+        axes = {d: Axis(f"i{i}", value.shape[d]) for i, d in enumerate(dims) if value.shape[d] != 1}
         store = self._store(buffer, value, axes, copy=copy)
         return Kernel(buffer.name, tuple(axes.values()), (store,), value.origin.span, value.origin.layer)
+
+    def _dims(self, buffer: Buffer, value: Value) -> Sequence[int]:
+        """The dimensions of a value from the outermost to the innermost in its buffer."""
+        return buffer.order
+
+    def outside(self, value: Value, index: Sequence[Affine]) -> Expr:
+        """An element for a kernel that is not this value's own."""
+        self.root = None
+        return self.read(value, index)
 
     def _store(self, buffer: Buffer, value: Value, axes: Mapping[int, Axis], *, copy: bool = False) -> Store:
         self.root = None if copy else value
         self.memo.clear()
         index = tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(value.shape)))
-        return Store(buffer, index, self.read(value, index))
+        return Store(buffer, self._place(buffer, index), self.read(value, index))
 
     def _resident(self) -> Kernel:
         """The kernel of a region that fits the registers: all its sums over the rows in one loop."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
-from .ir import Buffer, Kernel, Space
+from .ir import Buffer, Kernel, Loop, Space
 from .rewrite import reads
 from .unit import MemoryPlan
 
@@ -21,7 +21,7 @@ def row_bytes(buffer: Buffer) -> tuple[int, bool]:
     return buffer.elements * buffer.dtype.itemsize, ROWS in buffer.shape
 
 
-def plan_memory(kernels: Sequence[Kernel], outputs: Mapping[str, Buffer]) -> MemoryPlan:
+def plan_memory(kernels: Sequence[Kernel | Loop], outputs: Mapping[str, Buffer]) -> MemoryPlan:
     """Offsets of all work buffers that the kernels touch."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}

@@ -12,13 +12,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
-from .ir import Buffer, Expr, Kernel, Load, Store
+from .ir import Buffer, Expr, Kernel, Load, Loop, Store
 from .rewrite import reads, replace_loads
 
 
+Item = Kernel | Loop
+
+
 def ordered(
-    kernels: Sequence[Kernel], renewed: Mapping[Buffer, Buffer], first: Buffer | None
-) -> list[Kernel]:
+    kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], first: Buffer | None
+) -> list[Item]:
     """Producers before consumers; updates last, but as the graph has them otherwise.
 
     renewed: from the buffer of new contents to the one of the old. first: what is wanted before any update.
@@ -79,7 +82,7 @@ def _sorted(
     return done
 
 
-def in_place(kernels: Sequence[Kernel], renewed: Mapping[Buffer, Buffer]) -> list[Kernel]:
+def in_place(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer]) -> list[Item]:
     """Kernels that write ``renewed`` buffers over the old contents where no one reads these afterwards."""
     used = [reads(k) for k in kernels]
     last: dict[Buffer, int] = {}
@@ -91,7 +94,7 @@ def in_place(kernels: Sequence[Kernel], renewed: Mapping[Buffer, Buffer]) -> lis
     for i, kernel in enumerate(kernels):
         for store in kernel.stores:
             previous = renewed.get(store.buffer)
-            if previous is None:
+            if previous is None or isinstance(kernel, Loop):
                 continue
             if last.get(previous, -1) <= i:
                 target[store.buffer] = previous
@@ -103,7 +106,14 @@ def in_place(kernels: Sequence[Kernel], renewed: Mapping[Buffer, Buffer]) -> lis
     return [_retarget(k, target) for k in kernels] + copies
 
 
-def _retarget(kernel: Kernel, target: Mapping[Buffer, Buffer]) -> Kernel:
+def _retarget(kernel: Item, target: Mapping[Buffer, Buffer]) -> Item:
+    if isinstance(kernel, Loop):
+        before, kernels = ([_other(k, target) for k in part] for part in (kernel.before, kernel.kernels))
+        return Loop(kernel.repeat, tuple(before), tuple(kernels))
+    return _other(kernel, target)
+
+
+def _other(kernel: Kernel, target: Mapping[Buffer, Buffer]) -> Kernel:
     memo: dict[int, Expr] = {}
 
     def other(e: Load) -> Expr:

@@ -6,8 +6,10 @@ In and out: expressions and kernels. Shared subexpressions are visited once and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import overload
 
-from .ir import Apply, Buffer, Expr, Guarded, Kernel, Load, Reduction, Store
+from .ir import Apply, Buffer, Expr, Guarded, Kernel, Load, Loop, Reduction, Store
 
 
 def children(e: Expr) -> tuple[Expr, ...]:
@@ -35,17 +37,18 @@ def walk(*roots: Expr) -> Iterator[Expr]:
             pending.extend(children(e))
 
 
-def loads(kernel: Kernel) -> list[Load]:
+def loads(kernel: Kernel | Loop) -> list[Load]:
     """Every load of a kernel."""
     return [e for e in walk(*(s.value for s in kernel.stores)) if isinstance(e, Load)]
 
 
-def reads(kernel: Kernel) -> Mapping[Buffer, bool]:
+def reads(kernel: Kernel | Loop) -> Mapping[Buffer, bool]:
     """The buffers a kernel reads, and whether only at the very element that it stores at the same point."""
     points = {s.index for s in kernel.stores}
     found: dict[Buffer, bool] = {}
     for e in loads(kernel):
-        found[e.buffer] = found.get(e.buffer, True) and e.index in points
+        same = isinstance(kernel, Kernel) and e.index in points
+        found[e.buffer] = found.get(e.buffer, True) and same
     return found
 
 
@@ -74,8 +77,28 @@ def replace_loads(e: Expr, replacement: Callable[[Load], Expr], memo: dict[int, 
     return new
 
 
-def with_stores(kernel: Kernel, stores: tuple[Store, ...]) -> Kernel:
-    """The kernel with other stores, named after its first."""
+@overload
+def with_stores(kernel: Kernel, stores: tuple[Store, ...]) -> Kernel: ...
+@overload
+def with_stores(kernel: Kernel | Loop, stores: tuple[Store, ...]) -> Kernel | Loop: ...
+def with_stores(kernel: Kernel | Loop, stores: tuple[Store, ...]) -> Kernel | Loop:
+    """The kernel with other stores, named after its first. A recurrence keeps what it stores."""
+    if isinstance(kernel, Loop):
+        return kernel
     return Kernel(
         stores[0].buffer.name, kernel.axes, stores, kernel.span, kernel.layer, resident=kernel.resident
     )
+
+
+def with_loads(kernel: Kernel, replacement: Callable[[Load], Expr]) -> Kernel:
+    """The kernel with every load replaced."""
+    memo: dict[int, Expr] = {}
+    stores = tuple(Store(s.buffer, s.index, replace_loads(s.value, replacement, memo)) for s in kernel.stores)
+    return replace(kernel, stores=stores)
+
+
+def flat(item: Kernel | Loop) -> tuple[Kernel, ...]:
+    """A kernel, or those of a recurrence, marked as repeated."""
+    if isinstance(item, Kernel):
+        return (item,)
+    return (*item.before, *(replace(k, repeat=item.repeat) for k in item.kernels))

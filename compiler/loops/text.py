@@ -65,6 +65,8 @@ def kernel_lines(number: int, scheduled: Scheduled, layer_name: Names = str) -> 
     place = "" if kernel.span is NOWHERE else f"({kernel.span})"
     origin = " ".join(x for x in (layer_name(kernel.layer), place) if x)
     head = f"kernel {number} {kernel.name}" + (f"    # {origin}" if origin else "")
+    if kernel.repeat is not None:
+        head = f"for each {kernel.repeat.axis.name} < {kernel.repeat.axis.extent}: {head}"
     return [head, *_KernelText(kernel, scheduled.schedule).lines()]
 
 

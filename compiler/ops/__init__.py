@@ -33,6 +33,7 @@ from .build import (
     random,
     reshape,
     rows,
+    scan,
     sign,
     sin,
     slice,
@@ -49,6 +50,6 @@ from .table import OPERATIONS
 __all__ = [
     "OPERATIONS", "TABLE", "add", "argmax", "binary", "broadcast", "cast", "concat", "constant", "contract", "cos",
     "div", "eq", "exp", "flip", "floor", "fold", "full", "full_like", "input", "iota", "log", "logical_not", "lt",
-    "max", "mul", "neg", "pad", "permute", "pow", "random", "reshape", "rows", "sign", "sin", "slice", "sqrt",
+    "max", "mul", "neg", "pad", "permute", "pow", "random", "reshape", "rows", "scan", "sign", "sin", "slice", "sqrt",
     "stop_gradient", "sub", "sum", "unary", "where", "window",
 ]  # fmt: skip

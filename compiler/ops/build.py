@@ -240,3 +240,8 @@ Pairs = Sequence[tuple[int, int]]
 def contract(g: Graph, x: Value, y: Value, axes: Pairs, batch: Pairs = ()) -> Value:
     """Sum of products over ``axes``; result dimensions: batch, x's free, y's free."""
     return _make(g, "contract", x, y, axes=tuple(axes), batch=tuple(batch))
+
+
+def scan(g: Graph, operands: Sequence[Value], body: object, result: int, length: int, reverse: bool) -> Value:
+    """One result of a recurrence; see ``recurrence.py``."""
+    return _make(g, "scan", *operands, body=body, result=result, length=length, reverse=reverse)

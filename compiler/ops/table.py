@@ -8,11 +8,12 @@ from .elementwise import ELEMENTWISE
 from .leaves import CONSTANT, INPUT, IOTA, RANDOM, ROWS_COUNT
 from .record import Operation
 from .reductions import REDUCTIONS
+from .recurrence import SCAN
 from .structure import STRUCTURE
 from .windows import WINDOWS
 
 OPERATIONS: tuple[Operation, ...] = (
-    INPUT, CONSTANT, IOTA, ROWS_COUNT, RANDOM, *ELEMENTWISE, *STRUCTURE, *WINDOWS, *REDUCTIONS, CONTRACT,
+    INPUT, CONSTANT, IOTA, ROWS_COUNT, RANDOM, *ELEMENTWISE, *STRUCTURE, *WINDOWS, *REDUCTIONS, CONTRACT, SCAN,
 )  # fmt: skip
 
 TABLE.update({operation.name: operation for operation in OPERATIONS})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..graph import Graph
+from .bodies import optimise_bodies
 from .dead import drop_dead
 from .fold import fold
 from .share import share
@@ -25,6 +26,7 @@ class Pass:
 
 
 PASSES = (
+    Pass("bodies", optimise_bodies(lambda graph: optimise(graph)), exact=False),
     Pass("fold", fold, exact=True),
     Pass("simplify", simplify, exact=True),
     Pass("rearrange_windows", rearrange_windows, exact=False),

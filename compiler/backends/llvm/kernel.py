@@ -61,6 +61,11 @@ class KernelWriter(AccessWriter):
 
     def write(self, symbol: str) -> tuple[str, tuple[Buffer, ...]]:
         """The function's text and the buffers it takes, in order."""
+        time = []
+        if self.kernel.repeat is not None:
+            axis, counter = self.kernel.repeat.axis, self.kernel.repeat.counter
+            self.values[axis], self.depth[axis] = "%time", 0
+            time.append(f"  %time = load i64, ptr {self._buffer(counter)}, align 8")
         if self.plan.block:
             self._blocks()
         else:
@@ -70,7 +75,7 @@ class KernelWriter(AccessWriter):
         numbers = ("rows", "step", "seed", *(("begin", "end") if self.share else ()))
         parameters += [f"i64 %{name}" for name in numbers]
         head = f"define internal void {symbol}({', '.join(parameters)}) {{"
-        return "\n".join([head, "entry:", *scope.lines, "  ret void", "}"]), tuple(self.buffers)
+        return "\n".join([head, "entry:", *time, *scope.lines, "  ret void", "}"]), tuple(self.buffers)
 
     def _loops(self, axes: list[Axis], tile: tuple[tuple[Axis, int], ...]) -> None:
         if not axes:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from ...graph import ROWS, DType
-from ...loops.ir import Axis, Buffer
+from ...loops.ir import Axis, Buffer, Kernel
 from ...loops.unit import Unit
 from ...loops.work import Amount, work
 from . import mathematics, threads
@@ -72,7 +73,7 @@ class Module:
         the rest as well, so that a run can look at the loss before anything is changed.
         """
         table: dict[Buffer, int] = {}
-        calls: list[str] = []
+        calls: list[tuple[Kernel, str]] = []
         largest = (0, 0)
         for i, scheduled in enumerate(unit.kernels):
             writer = KernelWriter(self, scheduled)
@@ -81,13 +82,13 @@ class Module:
             arguments = [f"ptr %p{table.setdefault(b, len(table))}" for b in buffers]
             arguments += ["i64 %rows", "i64 %step", "i64 %seed"]
             if not writer.share:
-                calls.append(f"  call void {name}({', '.join(arguments)})")
+                calls.append((scheduled.kernel, f"  call void {name}({', '.join(arguments)})"))
                 continue
             amount = work(scheduled.kernel)
             largest = (max(largest[0], amount[0]), max(largest[1], amount[1]))
             self._trampoline(f"@{symbol}.{i}", name, [table[b] for b in buffers])
             axis = scheduled.kernel.axes[0]
-            calls.append(self._launch(f"@{symbol}.{i}", i, axis, writer.share, amount))
+            calls.append((scheduled.kernel, self._launch(f"@{symbol}.{i}", i, axis, writer.share, amount)))
         for buffer in (*unit.inputs.values(), *unit.outputs.values()):
             table.setdefault(buffer, len(table))
         loads = []
@@ -100,7 +101,7 @@ class Module:
             parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:]}
         for name, part in parts.items():
             head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed, ptr %pool) {{"
-            self.entries.append("\n".join([head, *loads, *part, "  ret void", "}"]))
+            self.entries.append("\n".join([head, "entry:", *loads, *_in_turn(part, table), "  ret void", "}"]))
         return Entry(symbol, tuple(table), largest)
 
     def _trampoline(self, name: str, kernel: str, slots: Sequence[int]) -> None:
@@ -133,6 +134,28 @@ class Module:
         kernels = [text.replace("@KERNEL", name) for text, name in self.kernels.items()]
         body = "\n\n".join([*threads.functions(), *self.functions.values(), *kernels, *self.entries])
         return _declarations(body) + "\n\n" + body + "\n"
+
+
+def _in_turn(calls: Sequence[tuple[Kernel, str]], table: Mapping[Buffer, int]) -> list[str]:
+    """Calls one behind the other; neighbours of one repetition in a loop that counts in the repetition's buffer."""
+    lines: list[str] = []
+    around = "entry"
+    for n, (repeat, group) in enumerate(groupby(calls, lambda call: call[0].repeat)):
+        body = [text for _, text in group]
+        if repeat is None:
+            lines += body
+            continue
+        lines += [
+            f"  br label %time{n}", f"time{n}:",
+            f"  %time{n}.at = phi i64 [ 0, %{around} ], [ %time{n}.next, %time{n} ]",
+            f"  store i64 %time{n}.at, ptr %p{table[repeat.counter]}, align 8",
+            *body,
+            f"  %time{n}.next = add nuw nsw i64 %time{n}.at, 1",
+            f"  %time{n}.again = icmp ult i64 %time{n}.next, {repeat.axis.extent}",
+            f"  br i1 %time{n}.again, label %time{n}, label %after{n}", f"after{n}:",
+        ]  # fmt: skip
+        around = f"after{n}"
+    return lines
 
 
 _CALL = re.compile(r"call ((?:<[^>]*>|\w+)) (@[\w.]+)\(([^\n]*)\)\n")
