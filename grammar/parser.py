@@ -169,7 +169,7 @@ class _Build(Transformer[Token, Any]):
         return s.Input(c[1], c[2], c[3], span=span)
 
     def on_param(self, c: list[Any], span: Span) -> s.Param:
-        return s.Param(c[1], c[2] is not None, c[3], c[4], span=span)
+        return s.Param(c[1], c[2] is not None, c[3], c[4], c[5], span=span)
 
     def on_buffer(self, c: list[Any], span: Span) -> s.Buffer:
         return s.Buffer(c[1], c[2] is not None, c[3], c[5], c[4], span=span)

@@ -209,10 +209,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """``param weight: [out, in] = kaiming_uniform(...)``; ``param bias?: ...`` is left out by ``bias = false``."""
+    """``param weight: [out, in] = kaiming_uniform(...)``; ``param bias?: ...`` is left out by ``bias = false``;
+    ``param weight as "weight_l" + layer: ...`` has another name in the state dict."""
 
     name: Name
     optional: bool
+    alias: Expr | None
     shape: ListOf
     init: Expr
     span: Span = _span()

@@ -122,6 +122,8 @@ def statement(node: s.Statement) -> str:
             word = "param" if isinstance(node, s.Param) else "buffer"
             kind = _dtype(node.dtype) if isinstance(node, s.Buffer) else ""
             mark = "?" if node.optional else ""
+            if isinstance(node, s.Param) and node.alias is not None:
+                mark += f" as {expression(node.alias)}"
             return f"{word} {node.name.id}{mark}: {expression(node.shape)}{kind} = {expression(node.init)}"
         case s.State():
             return f"state {node.name.id} = {expression(node.init)}"

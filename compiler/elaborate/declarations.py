@@ -14,7 +14,7 @@ from .. import ops
 from ..graph import DType, Shape, Value, show_shape
 from .expressions import evaluate
 from .patterns import dtype_named
-from .values import Context, as_int, as_tensor, fail, joint_shape, spread
+from .values import Context, as_int, as_tensor, describe, fail, joint_shape, spread
 
 MAX_PARAMETERS = 2**31
 
@@ -77,7 +77,7 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
             "sizes begin at 1",
         )
     kind = statement.dtype if isinstance(statement, s.Buffer) else None
-    spec = TensorSpec(join(path, name), shape, dtype_named(kind, ctx.dtype), path, statement.span)
+    spec = TensorSpec(join(path, _own_name(ctx, statement)), shape, dtype_named(kind, ctx.dtype), path, statement.span)
     _count(record, spec, statement.span)
     if prefix + spec.path in record.names:
         fail("E0203", f"`{spec.path}` is declared twice", statement.name.span, "again here")
@@ -87,6 +87,16 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
     if record.initial or check:
         record.values[prefix + spec.path] = _initial(ctx, statement, spec)
     ctx.names[name] = value
+
+
+def _own_name(ctx: Context, statement: s.Param | s.Buffer) -> str:
+    """The name in the state dict: the one in the program, or the text behind ``as``."""
+    if isinstance(statement, s.Buffer) or statement.alias is None:
+        return statement.name.id
+    text = evaluate(ctx, statement.alias)
+    if not isinstance(text, str) or not text.isidentifier():
+        fail("E0303", f"the name of a parameter is a word, not {describe(text)}", statement.alias.span)
+    return text
 
 
 def _sizes(ctx: Context, written: s.ListOf) -> tuple[int, ...]:

@@ -149,6 +149,8 @@ def _floating(ctx: Context, value: Any) -> Any:
 def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
     if e.op in ("==", "!="):
         return (left == right) == (e.op == "==")
+    if e.op == "+" and isinstance(left, str) and (isinstance(right, str) or type(right) is int):
+        return _text(left + str(right), e.span)
     if e.op == "+" and isinstance(left, list) and isinstance(right, list):
         if len(left) + len(right) > MAX_LIST:
             fail(
@@ -176,6 +178,12 @@ def _known(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
     if isinstance(result, complex) or (isinstance(result, int) and abs(result) > 2**62):
         fail("E0304", f"the result of `{e.op}` is out of range", e.span)
     return result
+
+
+def _text(text: str, span: Span) -> str:
+    if len(text) > MAX_LIST:
+        fail("E0505", f"a text of {len(text):,} characters", span, f"texts have at most {MAX_LIST:,}")
+    return text
 
 
 def _not_numbers(e: s.Binary, left: Any, right: Any) -> NoReturn:

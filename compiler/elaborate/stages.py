@@ -39,6 +39,8 @@ from .values import (
 )
 
 MAX_STAGES = 5_000
+HERE = "_"
+"""The label of a stage whose parameters live in the path of the block around it."""
 MAX_RECURSION = 20
 FLOW = 8
 _SHAPE_ERRORS = ("E0305", "E0401", "E0402", "E0403", "E0406", "E0407", "E0505")
@@ -140,7 +142,8 @@ class Walker:
                 body.returned = self._returned(ctx, statement.value, body.path)
             case s.Apply() | s.Sequential() | s.Residual() | s.Repeat() | s.Concat():
                 label = _label(statement, body)
-                body.x = self.stage(ctx, statement, body.x, join(body.path, label))
+                path = body.path if label == HERE else join(body.path, label)
+                body.x = self.stage(ctx, statement, body.x, path)
                 self.flow.append((_title(statement), _shown(body.x)))
                 body.position += 1
             case _:
@@ -202,12 +205,18 @@ class Walker:
         times = as_int(evaluate(ctx, stage.count), stage.count.span, "a number of copies")
         if not 0 <= times <= MAX_STAGES:
             fail("E0304", f"{times} copies are out of range", stage.count.span, f"from 0 to {MAX_STAGES:,}")
+        around = ctx.names.get("copy")
         for i in range(times):
             ctx.spend(stage.span)
+            ctx.names["copy"] = i
             before = len(self.findings.found) if self.findings else 0
-            x = self._block(ctx, stage.stages, x, join(path, str(i)), stage.span)
+            flat = stage.label is not None and stage.label.id == HERE
+            x = self._block(ctx, stage.stages, x, path if flat else join(path, str(i)), stage.span)
             if isinstance(x, Unknown) or (self.findings and len(self.findings.found) > before):
                 break
+        ctx.names.pop("copy", None)
+        if around is not None:
+            ctx.names["copy"] = around
         return x
 
     def _residual(self, ctx: Context, stage: s.Residual, x: Maybe, path: str) -> Maybe:
@@ -411,7 +420,7 @@ def _label(stage: s.Stage, body: _Body) -> str:
     if stage.label is None:
         return str(body.position)
     name, span = stage.label.id, stage.label.span
-    if name in body.labels:
+    if name in body.labels and name != HERE:
         fail("E0203", f"two stages are labelled `{name}`", span, "again here",
              secondary=(Label(body.labels[name], "first here"),))  # fmt: skip
     body.labels[name] = span

@@ -19,7 +19,10 @@ def optimise_bodies(optimise: Callable[[Graph], Graph]) -> Callable[[Graph], Gra
 
     @lru_cache(maxsize=64)
     def optimised(body: Body) -> Body:
-        return Body(optimise(body.graph))
+        graph = optimise(body.graph)
+        for name, leaf in body.graph.inputs.items():  # operands keep their places, needed or not
+            build.input(graph, name, leaf.dtype, leaf.shape)
+        return Body(graph)
 
     def rule(graph: Graph, value: Value) -> Value | None:
         new = optimised(value.attrs["body"])
