@@ -103,7 +103,11 @@ def scanned(
         leaves |= {f"each.{j}": s[t] for j, s in enumerate(sequences)}
         outputs = evaluate(body.graph, leaves, **options)
         states = [outputs[f"next.{i}"] for i in range(k)]
-        for kept, name in zip(found, (*(f"next.{i}" for i in range(k)), *(f"out.{j}" for j in range(len(found) - k))), strict=True):
+        for kept, name in zip(
+            found,
+            (*(f"next.{i}" for i in range(k)), *(f"out.{j}" for j in range(len(found) - k))),
+            strict=True,
+        ):
             kept.append(outputs[name])
     dims = [time_dim(body.graph.inputs[f"carry.{i}"].shape) for i in range(k)]
     dims += [time_dim(body.graph.outputs[f"out.{j}"].shape) for j in range(len(found) - k)]

@@ -103,7 +103,9 @@ def _kernel_problems(kernel: Kernel) -> Iterator[str]:
         yield f"kernel {kernel.name} stores twice in one buffer"
     for load in loads(kernel):
         elsewhere = load.buffer in places and load.index != places[load.buffer]
-        if elsewhere and kernel.repeat is None:  # a recurrence reads a state and writes the next one behind it
+        if (
+            elsewhere and kernel.repeat is None
+        ):  # a recurrence reads a state and writes the next one behind it
             yield f"kernel {kernel.name} reads {load.buffer.name} at another place than it writes"
     for store in kernel.stores:
         used = frozenset[Axis]().union(*(i.axes() for i in store.index))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from netc.compiler import ops
 from netc.compiler.graph import DType, Graph, Shape, Value
+from netc.compiler.ops.recurrence import Body
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 F64 = DType.float64
@@ -247,12 +248,27 @@ def _cut(p: Pool) -> Value:
     return ops.sum(p.graph, part, range(3, len(part.shape)))
 
 
+def _scan(p: Pool) -> Value:
+    """A recurrence over the first dimension of something, with sums in its step that passes can simplify."""
+    x = p.pick(least=2)
+    length, *rest = sizes(x)
+    step = Graph("step")
+    h, e, c = (ops.input(step, n, F64, tuple(rest)) for n in ("carry.0", "each.0", "const.0"))
+    one = ops.mul(step, h, ops.full_like(step, h, p.choose(NUMBERS)))
+    step.outputs["next.0"] = ops.add(step, ops.unary(step, "tanh", one), ops.mul(step, e, c))
+    first = ops.full(p.graph, p.choose(NUMBERS), F64, tuple(rest))
+    other = ops.max(p.graph, x, [0])
+    body, reverse = Body(step), p.draw(st.booleans())
+    states = ops.scan(p.graph, (first, x, other), body, 0, length, reverse)
+    return ops.sum(p.graph, states, [0]) if p.draw(st.booleans()) else states
+
+
 MAKERS: dict[Callable[[Pool], Value], tuple[str, ...]] = {
     _unary: UNARY, _binary: BINARY, _where: ("where", "constant", *COMPARE, *LOGIC), _cast: ("cast",), _iota: ("iota",),
     _rows: ("rows",), _random: ("random",), _broadcast: ("broadcast",), _reshape: ("reshape",), _permute: ("permute",),
     _slice: ("slice",), _flip: ("flip",), _pad: ("pad",), _concat: ("concat",), _window: ("window",),
     _fold: ("fold",), _contract: ("contract",), _reduction: ("sum", "max"), _argmax: ("argmax",),
-    _algebra: (), _twice: (), _decided: (), _swapped: (), _cut: (),
+    _scan: ("scan",), _algebra: (), _twice: (), _decided: (), _swapped: (), _cut: (),
 }  # fmt: skip
 """What grows a graph, and the operations each brings."""
 

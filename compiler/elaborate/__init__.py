@@ -8,6 +8,20 @@ from .program import Program, check, check_fit, library_definition, library_name
 from .training import Metric, StateSpec, TrainPlan
 
 __all__ = [
-    "DataPlan", "InputSpec", "LayerInfo", "Metric", "Network", "Program", "StateSpec", "TableShape", "TensorSpec",
-    "TrainPlan", "recurrence", "check", "check_fit", "library_definition", "library_names", "load",
+    "DataPlan",
+    "InputSpec",
+    "LayerInfo",
+    "Metric",
+    "Network",
+    "Program",
+    "StateSpec",
+    "TableShape",
+    "TensorSpec",
+    "TrainPlan",
+    "check",
+    "check_fit",
+    "library_definition",
+    "library_names",
+    "load",
+    "recurrence",
 ]  # fmt: skip

@@ -77,7 +77,9 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
             "sizes begin at 1",
         )
     kind = statement.dtype if isinstance(statement, s.Buffer) else None
-    spec = TensorSpec(join(path, _own_name(ctx, statement)), shape, dtype_named(kind, ctx.dtype), path, statement.span)
+    spec = TensorSpec(
+        join(path, _own_name(ctx, statement)), shape, dtype_named(kind, ctx.dtype), path, statement.span
+    )
     _count(record, spec, statement.span)
     if prefix + spec.path in record.names:
         fail("E0203", f"`{spec.path}` is declared twice", statement.name.span, "again here")

@@ -41,7 +41,9 @@ def _scan(
     operands, made = (*states, *sequences, *fixed), Body(body)
     found = [ops.scan(ctx.graph, operands, made, i, length, backward) for i in range(len(states))]
     low = 0 if backward else 1
-    return [part(ctx.graph, v, time_dim(f.shape), low, low + length) for v, f in zip(found, states, strict=True)]
+    return [
+        part(ctx.graph, v, time_dim(f.shape), low, low + length) for v, f in zip(found, states, strict=True)
+    ]
 
 
 def _sequence(value: Any, span: Span) -> Value:

@@ -53,7 +53,8 @@ def fuse(
             groups.append(new)
         else:
             into = groups[at].kernel
-            assert isinstance(into, Kernel) and isinstance(kernel, Kernel)
+            assert isinstance(into, Kernel)
+            assert isinstance(kernel, Kernel)
             groups[at] = _Group.of(_merged(into, kernel), renewed)
         if first is not None and first in new.writes:
             barrier = len(groups)

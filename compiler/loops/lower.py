@@ -327,7 +327,12 @@ class Lowering:
             kernels += [lower_scan(self, nodes, i) for i, nodes in enumerate(recurrences(scans))]
         for value in self.live:
             buffer = self.buffers.get(value.id)
-            if buffer is not None and value.op.name != "scan" and value.op.name != "input" and value.id not in self.region.stored:
+            if (
+                buffer is not None
+                and value.op.name != "scan"
+                and value.op.name != "input"
+                and value.id not in self.region.stored
+            ):
                 kernels.append(self._kernel(buffer, value))
         for buffer, value in self.copies:
             kernels.append(self._kernel(buffer, value, copy=True))

@@ -15,13 +15,10 @@ from collections.abc import Mapping, Sequence
 from .ir import Buffer, Expr, Kernel, Load, Loop, Store
 from .rewrite import reads, replace_loads
 
-
 Item = Kernel | Loop
 
 
-def ordered(
-    kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], first: Buffer | None
-) -> list[Item]:
+def ordered(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], first: Buffer | None) -> list[Item]:
     """Producers before consumers; updates last, but as the graph has them otherwise.
 
     renewed: from the buffer of new contents to the one of the old. first: what is wanted before any update.

@@ -111,7 +111,9 @@ class _Step(Lowering):
         axes = {d: Axis(f"i{d}", e) for d, e in enumerate(first.shape) if e != 1}
         index = [Affine.of(axes[d]) if d in axes else Affine() for d in range(len(first.shape))]
         store = Store(buffer, _timed(index, time_dim(first.shape), place), self.outer.outside(first, index))
-        return Kernel(f"{buffer.name}.first", tuple(axes.values()), (store,), self.origin.span, self.origin.layer)
+        return Kernel(
+            f"{buffer.name}.first", tuple(axes.values()), (store,), self.origin.span, self.origin.layer
+        )
 
     # the step's own reading and placing
 
@@ -148,5 +150,3 @@ def _time_of(buffer: Buffer) -> int:
 
 def _timed(index: Sequence[Affine], dim: int, place: Affine) -> tuple[Affine, ...]:
     return (*index[:dim], place, *index[dim:])
-
-

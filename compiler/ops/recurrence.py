@@ -165,7 +165,9 @@ class Backward:
         for value in forward.live():
             if value.id not in new:
                 new[value.id] = graph.adopt(value, tuple(new[v.id] for v in value.inputs))
-        pairs = [(new[forward.outputs[f"next.{i}"].id], carried[i]) for i in range(k) if carried[i].dtype.is_float]
+        pairs = [
+            (new[forward.outputs[f"next.{i}"].id], carried[i]) for i in range(k) if carried[i].dtype.is_float
+        ]
         name = f"next.{self.result}" if self.result < k else f"out.{self.result - k}"
         pairs.append((new[forward.outputs[name].id], each[-1]))
         return [*each[m : m + k], *each[:m], *const], pairs

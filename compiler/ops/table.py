@@ -7,8 +7,8 @@ from .contraction import CONTRACT
 from .elementwise import ELEMENTWISE
 from .leaves import CONSTANT, INPUT, IOTA, RANDOM, ROWS_COUNT
 from .record import Operation
-from .reductions import REDUCTIONS
 from .recurrence import SCAN
+from .reductions import REDUCTIONS
 from .structure import STRUCTURE
 from .windows import WINDOWS
 

@@ -28,6 +28,8 @@ def optimise_bodies(optimise: Callable[[Graph], Graph]) -> Callable[[Graph], Gra
         new = optimised(value.attrs["body"])
         if new == value.attrs["body"]:
             return None
-        return build.scan(graph, value.inputs, new, *(value.attrs[k] for k in ("result", "length", "reverse")))
+        return build.scan(
+            graph, value.inputs, new, *(value.attrs[k] for k in ("result", "length", "reverse"))
+        )
 
     return lambda graph: rewrite(graph, by_operation((rule, ("scan",))))

@@ -41,6 +41,14 @@ class Function(nn.Module):
         return self.function(*inputs)
 
 
+class Hidden(nn.Sequential):
+    """The first of a recurrent layer's results."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        found: Tensor = self[0](x)[0]
+        return found
+
+
 def draw(spec: Input) -> Tensor:
     """An input of its kind."""
     kind, *rest = spec.kind.split()
@@ -66,7 +74,7 @@ def draw(spec: Input) -> Tensor:
 
 def module_of(case: Case) -> nn.Module:
     """The torch side, its parameters and buffers moved off their initial values."""
-    made = eval(case.torch, {"torch": torch, "nn": nn, "F": F})
+    made = eval(case.torch, {"torch": torch, "nn": nn, "F": F, "Hidden": Hidden})
     module: nn.Module = made if isinstance(made, nn.Module) else Function(made)
     if isinstance(made, nn.Module) and not isinstance(made, nn.Sequential) and len(case.inputs) == 1:
         module = nn.Sequential(made)

@@ -101,7 +101,9 @@ class Module:
             parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:]}
         for name, part in parts.items():
             head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed, ptr %pool) {{"
-            self.entries.append("\n".join([head, "entry:", *loads, *_in_turn(part, table), "  ret void", "}"]))
+            self.entries.append(
+                "\n".join([head, "entry:", *loads, *_in_turn(part, table), "  ret void", "}"])
+            )
         return Entry(symbol, tuple(table), largest)
 
     def _trampoline(self, name: str, kernel: str, slots: Sequence[int]) -> None:
