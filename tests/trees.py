@@ -50,7 +50,7 @@ labels = st.none() | names
 shapes = st.lists(st.one_of(names, numbers, st.just(s.Ellipsis_())), max_size=3).map(tuple).map(s.ListOf)
 statements: st.SearchStrategy[s.Statement] = st.one_of(
     st.builds(s.Input, names, shapes, labels),
-    st.builds(s.Param, names, st.booleans(), shapes, expressions),
+    st.builds(s.Param, names, st.booleans(), st.none() | expressions, shapes, expressions),
     st.builds(s.Buffer, names, st.booleans(), shapes, expressions, labels),
     st.builds(s.State, names, expressions),
     st.builds(s.Total, names, expressions),
