@@ -199,8 +199,8 @@ class Run:
         """Runs until the end, the stop flag, or divergence. ``poll`` is called now and then on this thread; what it
         raises (KeyboardInterrupt too) stops the run after its current step and is raised again."""
         worker = threading.Thread(target=self._train, daemon=True)
-        worker.start()
         try:
+            worker.start()  # an interruption may come while this waits for the thread to begin
             while worker.is_alive():
                 worker.join(interval)
                 if poll is not None:
