@@ -107,7 +107,7 @@ def outputs(text: str) -> set[str]:
 
 def test_a_program_may_redefine_what_the_library_uses() -> None:
     plain = "net a { input x: [1, 8, 8]; conv2d(2, 3); gelu }"
-    redefined = "fn pair(v) = 7\nfn sqrt(x) = 3\nconst pi = 4\nconst groups = 5\n" + plain
+    redefined = "fn per_dim(v, dims) = 7\nfn sqrt(x) = 3\nconst pi = 4\nconst groups = 5\n" + plain
     assert outputs(redefined) == outputs(plain)
 
 

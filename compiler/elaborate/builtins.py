@@ -22,6 +22,7 @@ from .values import (
     shape_of,
     spread,
     unify,
+    within_limit,
 )
 
 REQUIRED = object()
@@ -196,6 +197,33 @@ def _window(ctx: Context, span: Span, x: Any, dims: Any, sizes: Any, strides: An
     return ops.window(ctx.graph, tensor, found, *([as_int(i, span) for i in v] for v in lists))
 
 
+def _fold_windows(
+    ctx: Context, span: Span, x: Any, dims: Any, extents: Any, strides: Any, dilations: Any
+) -> Any:
+    """The adjoint of ``window``: the last dimensions of x are windows, one for each of ``dims``."""
+    tensor = as_tensor(ctx, x, span)
+    count = len(dims) if isinstance(dims, list) else 1
+    rank = len(tensor.shape) - count
+    if rank < count:
+        fail("E0407", f"{show_shape(tensor.shape)} has no {count} dimensions of windows", span)
+    found = dims_of(dims, rank, span)
+    lists = [v if isinstance(v, list) else [v] * count for v in (extents, strides, dilations)]
+    if any(len(v) != count for v in lists):
+        fail("E0303", "extents, strides and dilations need one number per dimension", span)
+    whole, steps, apart = ([as_int(i, span) for i in v] for v in lists)
+    sizes = [as_int(d, span) for d in tensor.shape[rank:]]
+    within_limit([*tensor.shape[:rank], *whole], tensor.dtype, span)
+    return ops.fold(ctx.graph, tensor, found, tuple(whole), sizes, steps, apart)
+
+
+def _flip(ctx: Context, span: Span, x: Any, dims: Any) -> Any:
+    tensor = as_tensor(ctx, x, span)
+    found = dims_of(dims, len(tensor.shape), span)
+    if any(tensor.shape[d] is ROWS for d in found):
+        fail("E0407", "the observations cannot be turned round", span)
+    return ops.flip(ctx.graph, tensor, sorted(set(found)))
+
+
 def _one_hot(ctx: Context, span: Span, index: Any, classes: Any) -> Any:
     g, tensor = ctx.graph, as_tensor(ctx, index, span)
     shape: Shape = (*tensor.shape, as_int(classes, span))
@@ -309,6 +337,11 @@ BUILTINS: dict[str, Builtin] = {
     "window": Builtin(
         (("x", REQUIRED), ("dims", REQUIRED), ("sizes", REQUIRED), ("strides", 1), ("dilations", 1)), _window
     ),
+    "fold_windows": Builtin(
+        (("x", REQUIRED), ("dims", REQUIRED), ("extents", REQUIRED), ("strides", 1), ("dilations", 1)),
+        _fold_windows,
+    ),
+    "flip": Builtin((("x", REQUIRED), ("dims", REQUIRED)), _flip),
     "einsum": Builtin((("equation", REQUIRED), ("a", REQUIRED), ("b", REQUIRED)), einsum),
     "one_hot": Builtin((("index", REQUIRED), ("classes", REQUIRED)), _one_hot),
     "rand": Builtin((("shape", REQUIRED),), _rand, variadic=True),

@@ -4,7 +4,8 @@ In: the tables of cases, and torch. Out: ``reference/FAMILY.safetensors`` with, 
 
 - ``CASE/input.NAME``: what is given, float32 or int64; ``CASE/second.NAME``: other rows for a second training step;
 - ``CASE/state.PATH``: parameters and buffers before; ``CASE/after.PATH``: buffers after both steps;
-- ``CASE/output``: in training; ``CASE/evaluated``: in evaluation before the first step; ``CASE/cotangent``;
+- ``CASE/output``: in training; ``CASE/evaluated``: in evaluation before the first step, unless it is the same;
+- ``CASE/cotangent``: float32;
 - ``CASE/gradient.PATH`` and ``CASE/gradient.input.NAME``: of the sum of output times cotangent.
 
 All that is computed is float64, from numbers that float32 holds exactly. ``schedules`` in place of a family writes the
@@ -102,6 +103,8 @@ def make(case: Case) -> dict[str, Tensor]:
     leaves = {i.name: widened(given[i.name]).requires_grad_(i.differentiable) for i in case.inputs}
     output = module(*leaves.values())
     found["output"] = output.detach()
+    if torch.equal(found["evaluated"], found["output"]):
+        del found["evaluated"]
     if not case.forward_only:
         found |= gradients(module, leaves, output)
     buffers = dict(module.named_buffers())
@@ -116,8 +119,8 @@ def make(case: Case) -> dict[str, Tensor]:
 
 def gradients(module: nn.Module, leaves: dict[str, Tensor], output: Tensor) -> dict[str, Tensor]:
     """The cotangent, and the derivative of every input and parameter."""
-    cotangent = torch.randn(output.shape).double()
-    output.backward(cotangent)
+    cotangent = torch.randn(output.shape)
+    output.backward(cotangent.double())
     inputs = {f"gradient.input.{n}": v.grad for n, v in leaves.items() if v.requires_grad}
     parameters = {f"gradient.{n}": v.grad for n, v in module.named_parameters()}
     return {"cotangent": cotangent} | {k: v for k, v in (inputs | parameters).items() if v is not None}
