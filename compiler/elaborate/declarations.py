@@ -96,8 +96,12 @@ def _own_name(ctx: Context, statement: s.Param | s.Buffer) -> str:
     if isinstance(statement, s.Buffer) or statement.alias is None:
         return statement.name.id
     text = evaluate(ctx, statement.alias)
-    if not isinstance(text, str) or not text.isidentifier():
-        fail("E0303", f"the name of a parameter is a word, not {describe(text)}", statement.alias.span)
+    if not isinstance(text, str) or not all(word.isidentifier() for word in text.split(".")):
+        fail(
+            "E0303",
+            f"the name of a parameter is a word, or several with dots, not {describe(text)}",
+            statement.alias.span,
+        )
     return text
 
 

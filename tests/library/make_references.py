@@ -50,6 +50,30 @@ class Hidden(nn.Sequential):
         return found
 
 
+class Attention(nn.MultiheadAttention):
+    """Self-attention; causal: no time sees later ones."""
+
+    def __init__(self, *sizes: int, causal: bool = False, **rest: float) -> None:
+        super().__init__(*sizes, batch_first=True, **rest)  # type: ignore[arg-type]
+        self.causal = causal
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        time = x.shape[1]
+        mask = torch.triu(torch.ones(time, time, dtype=torch.bool), 1) if self.causal else None
+        return super().forward(x, x, x, need_weights=False, attn_mask=mask)[0]
+
+
+class Learned(nn.Module):
+    """A parameter for each time and feature."""
+
+    def __init__(self, time: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(time, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.weight
+
+
 def draw(spec: Input) -> Tensor:
     """An input of its kind."""
     kind, *rest = spec.kind.split()
@@ -75,7 +99,10 @@ def draw(spec: Input) -> Tensor:
 
 def module_of(case: Case) -> nn.Module:
     """The torch side, its parameters and buffers moved off their initial values."""
-    made = eval(case.torch, {"torch": torch, "nn": nn, "F": F, "Hidden": Hidden})
+    made = eval(
+        case.torch,
+        {"torch": torch, "nn": nn, "F": F, "Hidden": Hidden, "Attention": Attention, "Learned": Learned},
+    )
     module: nn.Module = made if isinstance(made, nn.Module) else Function(made)
     if isinstance(made, nn.Module) and not isinstance(made, nn.Sequential) and len(case.inputs) == 1:
         module = nn.Sequential(made)
