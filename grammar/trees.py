@@ -10,6 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,9 +33,9 @@ _FIELDS = tuple(tuple(c.__dataclass_fields__) for c in _CLASSES)
 
 def parse(source: Source) -> tuple[syntax.File, tuple[Diagnostic, ...]]:
     """The file's items and what could not be read; never raises. Texts without a mistake are kept."""
-    found = _load(source)
-    if found is not None:
-        return found, ()
+    record = _load(source)
+    if record is not None:
+        return _decode(record, source), ()
     from .parser import parse as parse_text
 
     tree, diagnostics = parse_text(source)
@@ -44,7 +45,40 @@ def parse(source: Source) -> tuple[syntax.File, tuple[Diagnostic, ...]]:
     return tree, diagnostics
 
 
-def _load(source: Source) -> syntax.File | None:
+def definitions(source: Source) -> tuple[Mapping[str, syntax.Definition], tuple[Diagnostic, ...]]:
+    """The definitions of a file by name, each made into a tree when it is asked for, and what could not be read."""
+    record = _load(source)
+    if record is not None:
+        return _Definitions(record, source), ()
+    file, diagnostics = parse(source)
+    return {i.name.id: i for i in file.items if isinstance(i, syntax.Definition)}, diagnostics
+
+
+class _Definitions(Mapping[str, syntax.Definition]):
+    """Definitions of a file that was parsed before."""
+
+    def __init__(self, record: tuple[Any, ...], source: Source) -> None:
+        fields, kind = _FIELDS[record[0]], _NUMBERS[syntax.Definition]
+        items = record[1 + fields.index("items")]
+        at = 1 + _FIELDS[kind].index("name")
+        self.source, self.trees = source, dict[str, syntax.Definition]()
+        self.records = {_decode(r[at], source).id: r for r in items if r[0] == kind}
+
+    def __getitem__(self, name: str) -> syntax.Definition:
+        found = self.trees.get(name)
+        if found is None:
+            found = self.trees[name] = _decode(self.records[name], self.source)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def _load(source: Source) -> tuple[Any, ...] | None:
+    """The tree as it is kept."""
     try:
         content = _path(source.text).read_bytes()
     except OSError:
@@ -54,8 +88,8 @@ def _load(source: Source) -> syntax.File | None:
     stamp, text, tree = marshal.loads(content[4:])
     if stamp != _stamp() or text != source.text:
         return None
-    file: syntax.File = _decode(tree, source)
-    return file
+    record: tuple[Any, ...] = tree
+    return record
 
 
 def _store(source: Source, tree: syntax.File) -> None:

@@ -14,7 +14,7 @@ from ...grammar.diagnostics import CompileError, Diagnostic, Label
 from ...grammar.files import read_source
 from ...grammar.source import NOWHERE, Source, Span
 from ...grammar.suggest import did_you_mean
-from ...grammar.trees import parse
+from ...grammar.trees import definitions, parse
 from .. import ops
 from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
 from . import data as data_blocks
@@ -59,10 +59,10 @@ def library_kinds() -> dict[str, str]:
 @cache
 def _library_file(name: str) -> Mapping[str, s.Definition]:
     text = (library_folder() / name).read_text(encoding="utf-8")
-    file, diagnostics = parse(Source(f"library:{name}", text))
+    found, diagnostics = definitions(Source(f"library:{name}", text))
     if diagnostics:
         raise CompileError(diagnostics)
-    return {i.name.id: i for i in file.items if isinstance(i, s.Definition)}
+    return found
 
 
 def library_definition(name: str) -> s.Definition | None:
