@@ -1,4 +1,4 @@
-"""The built-in functions that turn tensors round and put windows back, and what they refuse."""
+"""Built-in functions that turn tensors round, put windows back or count on lists, and what they refuse."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ def test_windows_of_two_dimensions_are_put_back_where_they_came_from() -> None:
         ("fold_windows(1, [7, 2])", "E0303"),
         ("fold_windows(1, 10 ^ 12)", "E0505"),
         ("fold_windows(1, 7, strides = 0)", "E0402"),
+        ("reshape([product([1, none])])", "E0303"),
+        ("reshape([max([])])", "E0304"),
+        ("reshape([sum([3, x])])", "E0303"),
+        ("reshape([sum(x.shape)])", "E0405"),
     ],
 )
 def test_what_does_not_fit_is_told(net: str, code: str) -> None:

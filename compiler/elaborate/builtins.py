@@ -106,7 +106,9 @@ _LIST: dict[str, Callable[[Any], Any]] = {"sum": sum, "max": max, "min": min}
 def _reduction(name: str) -> Builtin:
     def run(ctx: Context, span: Span, x: Any, dim: Any, keepdim: Any) -> Any:
         if isinstance(x, list) and name in ("sum", "max", "min"):
-            return _LIST[name](x)
+            if not x and name != "sum":
+                fail("E0304", f"an empty list has no {name}", span)
+            return _LIST[name](_numbers(x, span))
         tensor = as_tensor(ctx, x, span)
         dims = dims_of(dim, len(tensor.shape), span)
         if name == "argmax":
@@ -281,12 +283,17 @@ def _len(ctx: Context, span: Span, x: Any) -> Any:
     return len(x)
 
 
-def _product(ctx: Context, span: Span, x: Any) -> Any:
-    if not isinstance(x, list) or any(isinstance(v, Value) for v in x):
-        fail("E0303", f"a list of known numbers is needed here, not {describe(x)}", span)
-    if ROWS in x:
+def _numbers(x: Any, span: Span) -> list[Any]:
+    """A list of known numbers."""
+    if isinstance(x, list) and ROWS in x:
         fail("E0405", "the number of observations is not known when compiling", span)
-    return math.prod(x)
+    if not isinstance(x, list) or any(not is_number(v) for v in x):
+        fail("E0303", f"a list of known numbers is needed here, not {describe(x)}", span)
+    return x
+
+
+def _product(ctx: Context, span: Span, x: Any) -> Any:
+    return math.prod(_numbers(x, span))
 
 
 def _repeated(ctx: Context, span: Span, x: Any, times: Any) -> Any:
