@@ -368,8 +368,7 @@ class Model:
 
     def places(self) -> dict[str, str]:
         """For each name of ``state_dict`` the leaf that holds it."""
-        found = {p.path: f"param.{p.path}" for p in self.network.parameters}
-        return found | {b.path: f"buffer.{b.path}" for b in self.network.buffers}
+        return self.network.places()
 
     def save(self, path: str | Path) -> None:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""

@@ -21,13 +21,14 @@ MAX_PARAMETERS = 2**31
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A parameter or buffer: ``path`` is its name in a state dict."""
+    """A parameter or buffer: ``path`` is its name in a state dict, ``number`` its place there."""
 
     path: str
     shape: tuple[int, ...]
     dtype: DType
     layer: str
     span: Span
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,8 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
             "sizes begin at 1",
         )
     kind = statement.dtype if isinstance(statement, s.Buffer) else None
-    spec = TensorSpec(
-        join(path, _own_name(ctx, statement)), shape, dtype_named(kind, ctx.dtype), path, statement.span
-    )
+    own, dtype = join(path, _own_name(ctx, statement)), dtype_named(kind, ctx.dtype)
+    spec = TensorSpec(own, shape, dtype, path, statement.span, len(record.parameters) + len(record.buffers))
     _count(record, spec, statement.span)
     if prefix + spec.path in record.names:
         fail("E0203", f"`{spec.path}` is declared twice", statement.name.span, "again here")

@@ -66,6 +66,13 @@ class Network:
         new = graph.draw(template)
         return Forward(new[found.output.id], {n: new[v.id] for n, v in found.updates.items()})
 
+    def places(self) -> dict[str, str]:
+        """For each name of the state dict, in torch's order, the leaf that holds it."""
+        found = {f"param.{p.path}": p for p in self.parameters} | {
+            f"buffer.{b.path}": b for b in self.buffers
+        }
+        return {found[leaf].path: leaf for leaf in sorted(found, key=lambda leaf: found[leaf].number)}
+
     def initial(self, graph: Graph) -> dict[str, Value]:
         """Emits the initial contents of ``param.*`` and ``buffer.*``."""
         record = Record(training=True, initial=True)

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import blocks_in_torch
 from .cases import REFERENCES, Case, Input, families
 from .schedules import FILE, RATE, SCHEDULES, STEPS
 
@@ -101,7 +102,15 @@ def module_of(case: Case) -> nn.Module:
     """The torch side, its parameters and buffers moved off their initial values."""
     made = eval(
         case.torch,
-        {"torch": torch, "nn": nn, "F": F, "Hidden": Hidden, "Attention": Attention, "Learned": Learned},
+        {
+            "torch": torch,
+            "nn": nn,
+            "F": F,
+            "Hidden": Hidden,
+            "Attention": Attention,
+            "Learned": Learned,
+            "blocks": blocks_in_torch,
+        },
     )
     module: nn.Module = made if isinstance(made, nn.Module) else Function(made)
     if isinstance(made, nn.Module) and not isinstance(made, nn.Sequential) and len(case.inputs) == 1:

@@ -42,11 +42,6 @@ class Compiled:
     network: Network
     graph: Graph
 
-    def places(self) -> dict[str, str]:
-        """For each name of the state dict the leaf that holds it."""
-        found = {p.path: f"param.{p.path}" for p in self.network.parameters}
-        return found | {b.path: f"buffer.{b.path}" for b in self.network.buffers}
-
 
 @cache
 def references(family: str) -> Mapping[str, Arrays]:
@@ -89,7 +84,7 @@ def compiled(case: Case, dtype: str) -> Compiled:
 
 def states(made: Compiled, reference: Mapping[str, Array]) -> Arrays:
     """The reference's parameters and buffers by leaf."""
-    return {leaf: reference[f"state.{name}"] for name, leaf in made.places().items()}
+    return {leaf: reference[f"state.{name}"] for name, leaf in made.network.places().items()}
 
 
 def given(
