@@ -334,3 +334,16 @@ def test_amounts(value: float, text: str) -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (0, 8.2e-7, 1.25e-3, 3)] == ["", "820 ns", "1.25 ms", "3 s"]
+
+
+def test_an_entry_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    from netc.cli.main import run as netc_run
+
+    netc_run(["show", "library:silu"])
+    shown = capsys.readouterr().out
+    assert "# x sigmoid(x)" in shown
+    assert "fn silu(x) = x * sigmoid(x)" in shown
+    assert "d_x = " in shown
+    with pytest.raises(SystemExit):
+        netc_run(["show", "library:sillu"])
+    assert "did you mean `silu`?" in capsys.readouterr().err

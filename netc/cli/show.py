@@ -32,6 +32,7 @@ from ..grammar.files import read_source
 from ..grammar.outline import outline
 from ..grammar.parser import parse
 from ..model import Model
+from .entry import PREFIX, show_entry
 from .main import settings_of
 from .probe import prober
 
@@ -59,10 +60,12 @@ def command(
     file: str, stage: str, form: str | None, unit: str | None, rows: int | None, as_json: bool, output: str | None,
     pairs: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Print a stage of the compilation of a .net file."""
+    """Print a stage of the compilation of a .net file, or an entry of the library: `netc show library:gelu`."""
     if as_json and stage != "plan":
         raise click.UsageError("--json is for --stage plan")
-    if stage == "ast" and form is None:
+    if file.startswith(PREFIX):
+        text = show_entry(file.removeprefix(PREFIX))
+    elif stage == "ast" and form is None:
         text = _syntax(file)
     else:
         shown = _Shown(file, settings_of(pairs))
