@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..grammar.diagnostics import CompileError
 from . import ops
-from .elaborate import Network, TrainPlan
+from .elaborate import Goal, Network, TrainPlan, leaves_of
 from .elaborate.values import Failed
 from .gradient import vjp
 from .graph import ROWS, DType, Graph, TensorType, Value
@@ -63,34 +63,32 @@ def output_type(network: Network) -> TensorType:
     return network.forward(Graph("type"), training=False).output.type
 
 
-def loss(plan: TrainPlan, output: TensorType, target: TensorType) -> Graph:
-    """``output`` and ``target`` to ``loss``: a scalar, or an array when the reduction is none."""
+def loss(plan: TrainPlan, output: TensorType, goal: Goal) -> Graph:
+    """``output`` and ``target`` (and what else the loss reads) to ``loss``: a scalar, or an array when the reduction is none."""
     graph = Graph("loss")
-    graph.outputs["loss"] = _loss(graph, plan, output, target)[1]
+    graph.outputs["loss"] = _loss(graph, plan, output, goal)[1]
     return optimise(graph)
 
 
-def loss_backward(plan: TrainPlan, output: TensorType, target: TensorType) -> Graph:
+def loss_backward(plan: TrainPlan, output: TensorType, goal: Goal) -> Graph:
     """``output``, ``target`` and ``cotangent`` (of the loss's type) to ``gradient.output``."""
     graph = Graph("loss_backward")
-    value, result = _loss(graph, plan, output, target)
+    value, result = _loss(graph, plan, output, goal)
     cotangent = ops.input(graph, "cotangent", result.dtype, result.shape)
     (graph.outputs["gradient.output"],) = vjp(graph, [(result, cotangent)], [value])
     return optimise(graph)
 
 
-def _loss(graph: Graph, plan: TrainPlan, output: TensorType, target: TensorType) -> tuple[Value, Value]:
+def _loss(graph: Graph, plan: TrainPlan, output: TensorType, goal: Goal) -> tuple[Value, Value]:
     value = ops.input(graph, "output", output.dtype, output.shape)
-    goal = ops.input(graph, "target", target.dtype, target.shape)
-    return value, plan.loss(graph, value, goal)
+    return value, plan.loss(graph, value, leaves_of(graph, goal))
 
 
-def step(network: Network, plan: TrainPlan, target: TensorType) -> Graph:
+def step(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     """One whole training step: ``loss`` and the new contents of parameters, buffers and optimizer states."""
     graph = Graph("step")
     result = network.forward(graph, training=True)
-    goal = ops.input(graph, "target", target.dtype, target.shape)
-    value = plan.loss(graph, result.output, goal)
+    value = plan.loss(graph, result.output, leaves_of(graph, goal))
     leaves = _parameters(graph)
     one = ops.constant(graph, 1.0, value.dtype)
     gradients = vjp(graph, [(value, one)], list(leaves.values()))
@@ -101,12 +99,11 @@ def step(network: Network, plan: TrainPlan, target: TensorType) -> Graph:
     return optimise(graph)
 
 
-def gradient(network: Network, plan: TrainPlan, target: TensorType) -> Graph:
+def gradient(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     """``loss`` and ``gradient.<path>`` of every parameter: what ``show --stage gradient`` prints."""
     graph = Graph("gradient")
     result = network.forward(graph, training=True)
-    goal = ops.input(graph, "target", target.dtype, target.shape)
-    value = plan.loss(graph, result.output, goal)
+    value = plan.loss(graph, result.output, leaves_of(graph, goal))
     leaves = _parameters(graph)
     gradients = vjp(graph, [(value, ops.constant(graph, 1.0, value.dtype))], list(leaves.values()))
     graph.outputs["loss"] = value
@@ -115,14 +112,14 @@ def gradient(network: Network, plan: TrainPlan, target: TensorType) -> Graph:
     return optimise(graph)
 
 
-def evaluate(network: Network, plan: TrainPlan, target: TensorType) -> Graph:
+def evaluate(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     """Evaluation mode: ``loss`` and each metric's totals ``total.<metric>.<name>`` over the given rows."""
     graph = Graph("evaluate")
     output = network.forward(graph, training=False).output
-    goal = ops.input(graph, "target", target.dtype, target.shape)
-    graph.outputs["loss"] = plan.loss(graph, output, goal)
+    leaves = leaves_of(graph, goal)
+    graph.outputs["loss"] = plan.loss(graph, output, leaves)
     for metric in plan.metrics:
-        for name, value in metric.totals(graph, output, goal).items():
+        for name, value in metric.totals(graph, output, leaves["target"]).items():
             graph.outputs[f"total.{metric.name}.{name}"] = value
     return optimise(graph)
 

@@ -135,8 +135,8 @@ class _Build(Transformer[Token, Any]):
     def on_settings(self, c: list[Any], span: Span) -> s.Settings:
         return s.Settings(str(c[0]), tuple(x for x in c[1:] if x is not None), span=span)
 
-    def on_entry(self, c: list[Any], span: Span) -> s.Let:
-        return s.Let(c[0], c[1], span=span)
+    def on_entry(self, c: list[Any], span: Span) -> s.Entry:
+        return s.Entry(c[0], c[1], c[2], span=span)
 
     def _doc(self, span: Span) -> str:
         lines: list[str] = []

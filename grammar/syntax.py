@@ -6,7 +6,8 @@ Equality ignores spans, so that ``parse(format(tree)) == tree`` can be asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 
 from .source import NOWHERE, Span
 
@@ -342,11 +343,21 @@ class Net:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """``name = expression`` of a settings block; ``for expression`` says which parameters an optimizer takes."""
+
+    name: Name
+    value: Expr
+    members: Expr | None = None
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """A ``data`` or ``train`` block: ``name = expression`` entries in order."""
+    """A ``data`` or ``train`` block: its entries in order."""
 
     kind: str
-    entries: tuple[Let, ...]
+    entries: tuple[Entry, ...]
     span: Span = _span()
 
 
@@ -357,3 +368,16 @@ Item = Import | Const | Definition | Net | Settings
 class File:
     items: tuple[Item, ...]
     span: Span = _span()
+
+
+def names(node: object, *, called: bool = True) -> Iterator[str]:
+    """Every name in a part of the tree; with ``called`` those of functions too."""
+    if isinstance(node, Name):
+        yield node.id
+    elif isinstance(node, tuple):
+        for part in node:
+            yield from names(part, called=called)
+    elif is_dataclass(node) and not isinstance(node, Span):
+        for x in fields(node):
+            if called or not (isinstance(node, Call) and x.name == "function"):
+                yield from names(getattr(node, x.name), called=called)

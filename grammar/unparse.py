@@ -110,7 +110,11 @@ def stage(node: s.Stage | s.Branch) -> str:
 
 
 def _block(statements: tuple[s.Statement, ...]) -> str:
-    return "{\n" + "\n".join(statement(x) for x in statements) + "\n}"
+    return _lines([statement(x) for x in statements])
+
+
+def _lines(rows: list[str]) -> str:
+    return "{\n" + "\n".join(rows) + "\n}"
 
 
 def statement(node: s.Statement) -> str:
@@ -141,6 +145,11 @@ def statement(node: s.Statement) -> str:
             return stage(node)
 
 
+def _entry(node: s.Entry) -> str:
+    members = "" if node.members is None else f" for {expression(node.members)}"
+    return f"{node.name.id} = {expression(node.value)}{members}"
+
+
 def _dtype(name: s.Name | None) -> str:
     return "" if name is None else f": {name.id}"
 
@@ -155,7 +164,7 @@ def item(node: s.Item) -> str:
         case s.Net():
             return f"net {node.name.id} {_block(node.body)}"
         case s.Settings():
-            return f"{node.kind} {_block(node.entries)}"
+            return f"{node.kind} {_lines([_entry(x) for x in node.entries])}"
         case s.Definition():
             head = f"{node.kind} {node.name.id}({_parameters(node.parameters)})"
             only = node.body[0] if node.is_expression else None

@@ -6,7 +6,7 @@ imported). Out: C-contiguous arrays; ValueError with the name, what is expected 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,22 @@ def as_seed(value: Any) -> int:
     return int(value)
 
 
-def target_of(target: Any, dtype: DType) -> tuple[TensorType, Array]:
-    """A target with its type: whole numbers become int64, everything else the program's dtype."""
-    array = given_array(target, "the target")
-    if array.ndim == 0:
-        raise ValueError("the target is a single number; it needs a row for each observation")
-    kind = DType.int64 if array.dtype.kind in "iu" else dtype
-    return batch_type(array.shape[1:], kind), np.ascontiguousarray(array, dtype=kind.value)
+def goal_of(
+    arrays: Sequence[Any], names: Mapping[str, str], dtype: DType
+) -> tuple[dict[str, TensorType], dict[str, Array]]:
+    """Types and contents, by leaf, of what a loss compares with. names: of each leaf. Whole numbers become int64, all
+    others the program's dtype. Raises ValueError when there are not as many rows to each."""
+    types: dict[str, TensorType] = {}
+    found: dict[str, Array] = {}
+    for (leaf, name), given in zip(names.items(), arrays, strict=True):
+        array = given_array(given, f"the {name}")
+        if array.ndim == 0:
+            raise ValueError(f"the {name} is a single number; it needs a row for each observation")
+        kind = DType.int64 if array.dtype.kind in "iu" else dtype
+        types[leaf] = batch_type(array.shape[1:], kind)
+        found[leaf] = np.ascontiguousarray(array, dtype=kind.value)
+    rows = {name: len(found[leaf]) for leaf, name in names.items()}
+    if len(set(rows.values())) > 1:
+        counts = ", ".join(f"`{name}` {count}" for name, count in rows.items())
+        raise ValueError(f"there are different numbers of rows: {counts}")
+    return types, found

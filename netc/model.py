@@ -7,21 +7,19 @@ forward pass, ``fit`` the training run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_array, as_rows, as_seed, given_array, target_of
+from .arrays import as_array, as_rows, as_seed, given_array, goal_of
 from .compiler import units
-from .compiler.elaborate import Network, Program, TrainPlan
+from .compiler.elaborate import Goal, Network, Program, TrainPlan
 from .compiler.graph import Graph, TensorType, show_shape
 from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
-from .grammar import syntax as s
 from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .metrics import finish_metrics
 from .runtime.checkpoint import save
@@ -58,7 +56,7 @@ class Model:
         self._allocate()
 
     def _allocate(self) -> None:
-        has_optimizer = self.plan is not None and self.plan.optimizer_call is not None
+        has_optimizer = self.plan is not None and self.plan.trains
         graph = self._layout_graph(has_optimizer)
         layouts, size = model_layout(graph)
         self._expect_memory(size)
@@ -254,17 +252,21 @@ class Model:
             raise ValueError("the program has no train block, so there is no loss")
         return self.plan
 
-    def loss(self, output: ArrayLike, target: ArrayLike) -> Loss:
-        """The train block's loss of an output against a target; ``backward()`` on it reaches the parameters."""
+    def loss(self, output: ArrayLike, *goal: ArrayLike) -> Loss:
+        """The train block's loss of an output against a target, and what else the loss reads, in the order in which it
+        names it; ``backward()`` on it reaches the parameters."""
         plan = self._need_plan()
+        self._expect((output, *goal), "output", *plan.goals.values())
         value = as_array(output, self.program.dtype, "the output")
-        kind, goal = target_of(target, self.program.dtype)
-        if value.ndim == 0 or len(value) != len(goal):
-            raise ValueError(f"the output has shape {list(value.shape)}, the target {list(goal.shape)}")
+        types, arrays = goal_of(goal, plan.goals, self.program.dtype)
+        target = arrays["target"]
+        if value.ndim == 0 or len(value) != len(target):
+            raise ValueError(f"the output has shape {list(value.shape)}, the target {list(target.shape)}")
         out_type = units.batch_type(value.shape[1:], self.program.dtype)
+        kind = tuple(types.items())
         key = ("loss", out_type, kind)
-        unit = self._unit(key, lambda: units.checked(lambda: units.loss(plan, out_type, kind)))
-        inputs = {"output": value, "target": goal}
+        unit = self._unit(key, lambda: units.checked(lambda: units.loss(plan, out_type, types)))
+        inputs = {"output": value, **arrays}
         step = self.calls
         result = unit.call(inputs, len(value), step=step, seed=self.seed)["loss"]
 
@@ -272,7 +274,7 @@ class Model:
             if not isinstance(output, Output):
                 raise ValueError("the loss was computed from an array, not from the model's output")
             back = self._unit(
-                ("loss_backward", out_type, kind), lambda: units.loss_backward(plan, out_type, kind)
+                ("loss_backward", out_type, kind), lambda: units.loss_backward(plan, out_type, types)
             )
             given = {**inputs, "cotangent": np.ascontiguousarray(gradient)}
             output.backward(back.call(given, len(value), step=step, seed=self.seed)["gradient.output"])
@@ -280,35 +282,40 @@ class Model:
         return Loss.record(result, backward)
 
     def evaluate(self, *arrays: ArrayLike) -> dict[str, float]:
-        """Loss and metrics in evaluation mode; inputs first, the target last."""
+        """Loss and metrics in evaluation mode; inputs first, then the target, then what else the loss reads."""
         plan = self._need_plan()
-        self._expect_target(arrays)
-        ready, rows = self._inputs(arrays[:-1], {})
-        kind, goal = target_of(arrays[-1], self.program.dtype)
-        if len(goal) != rows:
-            raise ValueError(f"the inputs have {rows} rows, the target {len(goal)}")
-        graph = units.checked(lambda: units.evaluate(self.network, plan, kind))
-        unit = self._unit(("evaluate", kind), lambda: graph)
-        found = unit.call({**ready, "target": goal}, rows, seed=self.seed)
+        types, ready, rows = self._observations(arrays)
+        graph = units.checked(lambda: units.evaluate(self.network, plan, types))
+        unit = self._unit(("evaluate", tuple(types.items())), lambda: graph)
+        found = unit.call(ready, rows, seed=self.seed)
         return {
             "loss": float(found["loss"]),
             **finish_metrics(units.epoch_end(plan, graph), {n: found[n] for n in graph.outputs}),
         }
 
-    def _expect_target(self, arrays: tuple[Any, ...]) -> None:
-        expected = len(self.network.inputs) + 1
-        if len(arrays) != expected:
-            names = [*(spec.name for spec in self.network.inputs), "target"]
-            raise ValueError(f"{_count(expected, 'array')} expected ({', '.join(names)}), not {len(arrays)}")
+    def _observations(self, arrays: Sequence[Any]) -> tuple[dict[str, TensorType], dict[str, Array], int]:
+        """Types of the goal, arrays by leaf and the number of rows of what ``fit`` and ``evaluate`` are given."""
+        inputs, plan = self.network.inputs, self._need_plan()
+        self._expect(arrays, *(spec.name for spec in inputs), *plan.goals.values())
+        ready, rows = self._inputs(tuple(arrays[: len(inputs)]), {})
+        types, goal = goal_of(arrays[len(inputs) :], plan.goals, self.program.dtype)
+        if len(goal["target"]) != rows:
+            raise ValueError(f"the inputs have {rows} rows, the target {len(goal['target'])}")
+        return types, {**ready, **goal}, rows
 
-    def _expect_number(self, target: TensorType) -> None:
-        """The loss of such a target is a single number; raises CompileError (E0404) for an array."""
+    def _expect(self, arrays: Sequence[Any], *names: str) -> None:
+        if len(arrays) != len(names):
+            expected = f"{_count(len(names), 'array')} expected ({', '.join(names)})"
+            raise ValueError(f"{expected}, not {len(arrays)}")
+
+    def _expect_number(self, goal: Goal) -> None:
+        """The loss is a single number; raises CompileError (E0404) for an array."""
         plan = self._need_plan()
-        graph = units.checked(lambda: units.loss(plan, units.output_type(self.network), target))
+        graph = units.checked(lambda: units.loss(plan, units.output_type(self.network), goal))
         loss = graph.outputs["loss"]
         if loss.shape:
             message = f"the loss is not a single number but {loss.type}"
-            label = Label(plan.loss_call.span)
+            label = Label(plan.loss_span)
             help_text = 'choose `reduction = "mean"` or "sum" for training'
             raise CompileError((Diagnostic("E0404", message, label, help=help_text),))
 
@@ -325,8 +332,8 @@ class Model:
     ) -> Any:
         """Trains in place and returns the ``History``.
 
-        arrays: the inputs, then the target; none to train on the file's own data block. What is None is as the train
-        block says. batch: rows a step, or "full". validation: inputs and target held back, for ``validation_loss``,
+        arrays: the inputs, the target, then what else the loss reads; none to train on the file's own data block. What is None is as the train
+        block says. batch: rows a step, or "full". validation: the same arrays of other rows, for ``validation_loss``,
         metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch.
 
         Raises ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
@@ -339,9 +346,7 @@ class Model:
         seed = None if seed is None else as_seed(seed)
         for given in (arrays, validation):
             if given:
-                self._expect_target(tuple(given))
-        if arrays:
-            self._expect_number(target_of(arrays[-1], self.program.dtype)[0])
+                self._expect_number(self._observations(given)[0])
         return fit(
             self, arrays, epochs=epochs, batch=batch, validation=validation, shuffle=shuffle, seed=seed,
             on_epoch=on_epoch, **({} if threads is None else {"threads": threads}),
@@ -436,20 +441,3 @@ class InputGradients:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def with_learning_rate(plan: TrainPlan, lr: float) -> TrainPlan:
-    """The plan with the optimizer's ``lr`` replaced by a number; raises ValueError for an optimizer without one."""
-    written = plan.optimizer_call
-    definition = plan.definitions.find(written.function.id) if written is not None else None
-    if written is None or definition is None or all(p.name.id != "lr" for p in definition.parameters):
-        raise ValueError("the optimizer has no learning rate `lr`")
-    place = [p.name.id for p in definition.parameters].index("lr")
-    kept, seen = [], 0
-    for argument in written.arguments:
-        replaced = argument.name == "lr" or (argument.name is None and seen == place)
-        seen += argument.name is None
-        if not replaced:
-            kept.append(argument)
-    rate = s.Argument("lr", s.Number(lr, span=written.span), span=written.span)
-    return replace(plan, optimizer_call=s.Call(written.function, (*kept, rate), span=written.span))

@@ -7,8 +7,7 @@ without, and an array, has either all columns of the training table or only thos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -83,21 +82,9 @@ def _plan(model: Model, given: Given) -> DataPlan | None:
         name = pending.pop()
         if name in entries and name not in needed:
             needed.add(name)
-            pending += _names(entries[name].value)
+            pending += s.names(entries[name].value)
     kept = tuple(e for e in block.entries if e.name.id in needed)
     return replace(model.program, data_block=replace(block, entries=kept)).data(_probe(model, given))
-
-
-def _names(node: Any) -> Iterator[str]:
-    """Every name in an expression."""
-    if isinstance(node, s.Name):
-        yield node.id
-    elif isinstance(node, tuple):
-        for part in node:
-            yield from _names(part)
-    elif is_dataclass(node) and not isinstance(node, Span):
-        for part in fields(node):
-            yield from _names(getattr(node, part.name))
 
 
 def _probe(model: Model, given: Given) -> Probe:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import target_of
 from .compiler import units
 from .compiler.interpreter import trace_nonfinite
 from .compiler.pipeline import build
@@ -94,17 +93,12 @@ class Trainer:
         plan = self.plan = model._need_plan()
         if not arrays:
             arrays, validation = file_data(model)
-        inputs, self.rows = model._inputs(arrays[:-1], {})
+        self.goal, self.data, self.rows = model._observations(arrays)
         if self.rows == 0:
             raise ValueError("there are no rows to train on")
-        self.target, goal = target_of(arrays[-1], model.program.dtype)
-        if len(goal) != self.rows:
-            raise ValueError(f"the inputs have {self.rows} rows, the target {len(goal)}")
-        self.data = {**inputs, "target": goal}
         self.held: dict[str, Array] = {}
         if validation is not None and len(validation[0]):
-            held, _ = model._inputs(tuple(validation[:-1]), {})
-            self.held = {**held, "target": target_of(validation[-1], model.program.dtype)[1]}
+            _, self.held, _ = model._observations(validation)
         size = plan.batch if batch is None else None if batch == "full" else int(batch)
         self.batch = min(size or self.rows, self.rows)
         self.steps_per_epoch = -(-self.rows // self.batch)
@@ -118,9 +112,9 @@ class Trainer:
 
     def _compile(self) -> None:
         model, plan = self.model, self.plan
-        graphs = {"step": units.checked(lambda: units.step(model.network, plan, self.target))}
+        graphs = {"step": units.checked(lambda: units.step(model.network, plan, self.goal))}
         if self.held:
-            graphs["evaluate"] = units.evaluate(model.network, plan, self.target)
+            graphs["evaluate"] = units.evaluate(model.network, plan, self.goal)
             self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
         artifact = build(graphs, model.orders, train=True)
@@ -242,7 +236,7 @@ class Trainer:
         layer = found.origin.layer
         known = next((x for x in self.model.network.layers if x.path == layer), None)
         if known is None:
-            return f": first in {layer or 'the loss'}, {found.origin.span}", self.plan.loss_call.span
+            return f": first in {layer or 'the loss'}, {found.origin.span}", self.plan.loss_span
         return f": first in layer {known.path}, {known.name}, {known.span}", known.span
 
     def _line(self, path: str) -> Span | None:
@@ -257,6 +251,6 @@ def file_data(model: Model) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
     data = getattr(model, "data", None)
     if data is None:
         raise ValueError("the program has no data block: give inputs and target")
-    names = [*(s.name for s in model.network.inputs), "target"]
+    names = [*(s.name for s in model.network.inputs), *model._need_plan().goals.values()]
     held = None if data.validation is None else tuple(data.validation[n] for n in names)
     return tuple(data.training[n] for n in names), held

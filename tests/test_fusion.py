@@ -73,8 +73,8 @@ train { loss = mse_loss(reduction = "sum"); optimizer = sgd(lr = 1e-4); epochs =
 """
     model = netc.compile(source=source)
     assert model.plan is not None
-    target = model.plan.target_type(units.output_type(model.network))
-    unit = lower(units.step(model.network, model.plan, target), model.orders)
+    goal = model.plan.goal(units.output_type(model.network))
+    unit = lower(units.step(model.network, model.plan, goal), model.orders)
     assert [k.kernel.resident for k in unit.kernels] == [True, False, False, False, False]
     assert not any(ROWS in b.shape for k in unit.kernels for b in (s.buffer for s in k.kernel.stores))
 

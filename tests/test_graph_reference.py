@@ -50,7 +50,7 @@ def graphs(reference: Reference) -> tuple[Graph, Graph, dict[str, Any]]:
     assert plan is not None
     kind = TensorType(DType(reference.target.dtype.name), (ROWS, *reference.target.shape[2:]))
     state = {s.leaf: np.full(s.shape, s.value, dtype=np.float64) for s in plan.states(network)}
-    return units.step(network, plan, kind), units.gradient(network, plan, kind), state
+    return units.step(network, plan, {"target": kind}), units.gradient(network, plan, {"target": kind}), state
 
 
 def initial(reference: Reference) -> dict[str, Any]:

@@ -105,6 +105,6 @@ items: st.SearchStrategy[s.Item] = st.one_of(
     st.builds(
         s.Settings,
         st.sampled_from(["data", "train"]),
-        st.lists(st.builds(s.Let, names, expressions), max_size=4).map(tuple),
+        st.lists(st.builds(s.Entry, names, expressions, st.none() | expressions), max_size=4).map(tuple),
     ),
 )

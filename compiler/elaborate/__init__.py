@@ -5,10 +5,11 @@ from .data import DataPlan, TableShape
 from .declarations import LayerInfo, TensorSpec
 from .network import InputSpec, Network
 from .program import Program, check, check_fit, library_definition, library_names, load
-from .training import Metric, StateSpec, TrainPlan
+from .training import Goal, Metric, StateSpec, TrainPlan, leaves_of
 
 __all__ = [
     "DataPlan",
+    "Goal",
     "InputSpec",
     "LayerInfo",
     "Metric",
@@ -20,6 +21,7 @@ __all__ = [
     "TrainPlan",
     "check",
     "check_fit",
+    "leaves_of",
     "library_definition",
     "library_names",
     "load",

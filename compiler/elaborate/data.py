@@ -202,7 +202,7 @@ def plan(
     ctx.names["select"] = reader.select
     settings: dict[str, Any] = {}
     entries: dict[str, Entry] = {}
-    first: dict[str, s.Let] = {}
+    first: dict[str, s.Entry] = {}
     for entry in block.entries:
         with findings.collecting(entry.span):
             name = entry.name.id
@@ -223,7 +223,7 @@ def plan(
     return DataPlan(graph, tuple(reader.leaves), tuple(entries.values()), head, **settings)
 
 
-def _entry(ctx: Context, entry: s.Let, value: Any) -> Entry | None:
+def _entry(ctx: Context, entry: s.Entry, value: Any) -> Entry | None:
     """Binds the name; an output of the graph when the value is a tensor."""
     name, scaling, graph = entry.name.id, "none", ctx.graph
     if isinstance(value, _ScaledTensor):

@@ -161,34 +161,37 @@ def _widths(data: data_blocks.DataPlan | None) -> dict[str, tuple[int, ...]]:
     return {n: tuple(d for d in v.shape[1:] if isinstance(d, int)) for n, v in outputs.items()}
 
 
-def check_fit(network: Network, train: training.TrainPlan, data: data_blocks.DataPlan | None) -> TensorType:
-    """The target's type for training; raises CompileError when data, net and loss do not fit together."""
+def check_fit(
+    network: Network, train: training.TrainPlan, data: data_blocks.DataPlan | None
+) -> training.Goal:
+    """What the loss compares with; raises CompileError when data, net and loss do not fit together."""
     graph = Graph("fit")
     output = _all(lambda _: network.forward(graph, training=True).output)
-    target = (
-        None if data is None else _all(lambda found: _data_types(network.net, network.inputs, data, found))
+    known = (
+        None
+        if data is None
+        else _all(lambda found: _data_types(network.net, network.inputs, data, found, train))
     )
-    kind = target or _all(lambda _: train.target_type(output.type))
+    goal = known or _all(lambda _: train.goal(output.type))
 
-    def run(found: Findings) -> TensorType:
+    def run(found: Findings) -> training.Goal:
         from_graph = Graph("loss")
         x = ops.input(from_graph, "output", output.dtype, output.shape)
-        y = ops.input(from_graph, "target", kind.dtype, kind.shape)
+        leaves = training.leaves_of(from_graph, goal)
         loss = None
-        with found.collecting(train.loss_call.span, lambda d: _with_sources(d, network, data)):
-            loss = train.loss(from_graph, x, y)
-        with found.collecting(train.loss_call.span):
-            if loss is not None and loss.shape and train.optimizer_call is not None:
-                fail("E0404", f"the loss is not a single number but {loss.type}", train.loss_call.span,
+        with found.collecting(train.loss_span, lambda d: _with_sources(d, network, data)):
+            loss = train.loss(from_graph, x, leaves)
+        with found.collecting(train.loss_span):
+            if loss is not None and loss.shape and train.trains:
+                fail("E0404", f"the loss is not a single number but {loss.type}", train.loss_span,
                      show_shape(loss.shape),
                      help='choose `reduction = "mean"` or `reduction = "sum"` for training')  # fmt: skip
         for metric in train.metrics:
             with found.collecting(metric.span):
-                metric.check(from_graph, x, y)
-        with found.collecting(train.loss_call.span):
-            if train.optimizer_call is not None:
-                train.states(network)
-        return kind
+                metric.check(from_graph, x, leaves[training.TARGET])
+        with found.collecting(train.loss_span):
+            train.states(network)
+        return goal
 
     return _all(run)
 
@@ -208,23 +211,35 @@ def _with_sources(d: Diagnostic, network: Network, data: data_blocks.DataPlan | 
 
 
 def _data_types(
-    net: s.Net, inputs: Sequence[InputSpec], data: data_blocks.DataPlan, found: Findings
-) -> TensorType | None:
-    """The target's type; whether the data give every input its shape, and as many rows to each."""
+    net: s.Net,
+    inputs: Sequence[InputSpec],
+    data: data_blocks.DataPlan,
+    found: Findings,
+    train: training.TrainPlan | None = None,
+) -> training.Goal | None:
+    """The goal's types; whether the data give every input its shape, and as many rows to each."""
     entries = {e.name: e for e in data.entries}
+    goals = {training.TARGET: training.TARGET} if train is None else train.goals
     for spec in inputs:
         with found.collecting(spec.span):
             _input_data(inputs, spec, data, entries)
     with found.collecting(net.name.span):
-        if "target" not in entries:
+        if training.TARGET not in entries:
             advice = did_you_mean("target", entries, "name what is to be predicted `target`")
             fail("E0608", "the data block gives no `target`", data.span, "without a target", help=advice)
+    for name in () if train is None else train.others:
+        with found.collecting(train.loss_span if train is not None else NOWHERE):
+            if name not in entries and train is not None:
+                fail("E0608", f"the data block gives no `{name}`", train.loss_span, f"`{name}` is named here",
+                     secondary=(Label(data.span, "in this block"),),
+                     help=did_you_mean(name, [n for n in entries if n != training.TARGET],
+                                       "a loss reads `output`, `target` and entries of the data block"))  # fmt: skip
     if found.found:
         return None
     with found.collecting(data.span):
-        data_blocks.check_rows(data, [*(i.name for i in inputs), "target"])
-    value = data.graph.outputs["target"]
-    return TensorType(value.dtype, (ROWS, *value.shape[1:]))
+        data_blocks.check_rows(data, [*(i.name for i in inputs), *goals.values()])
+    values = {leaf: data.graph.outputs[name] for leaf, name in goals.items()}
+    return {leaf: TensorType(v.dtype, (ROWS, *v.shape[1:])) for leaf, v in values.items()}
 
 
 def _input_data(

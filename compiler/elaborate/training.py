@@ -1,22 +1,24 @@
-"""A ``train`` block to a plan: loss, optimizer, metrics and settings, with functions that emit their graphs."""
+"""A ``train`` block to a plan: loss, optimizers, metrics and settings, with functions that emit their graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Diagnostic, Label
-from ...grammar.source import NOWHERE, Span
+from ...grammar.source import Span
 from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import ROWS, DType, Graph, TensorType, Value, show_shape
-from .declarations import TensorSpec
-from .expressions import IMPLICIT, bind, call, check_requirement, evaluate
+from .builtins import BUILTINS
+from .expressions import CONSTANTS, call, evaluate
 from .findings import Findings
+from .metrics import UNFIT, Metric
 from .network import Network
+from .optimizers import Group, Optimizers, StateSpec
 from .values import (
     Context,
     Definitions,
@@ -28,8 +30,6 @@ from .values import (
     fail,
     in_library,
     is_number,
-    seen_from,
-    spread,
 )
 
 SETTINGS = (
@@ -42,84 +42,23 @@ _KINDS = {
     "fn": "a function", "init": "an initialiser", "schedule": "a schedule", "layer": "a layer",
     "optimizer": "an optimizer", "metric": "a metric",
 }  # fmt: skip
-_UNFIT = ("E0401", "E0402", "E0305", "E0406", "E0407")
-
-
-@dataclass(frozen=True, slots=True)
-class StateSpec:
-    """One optimizer state of one parameter."""
-
-    leaf: str
-    path: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: DType
-    value: Any
-
-    def initial(self, graph: Graph) -> Value:
-        return ops.full(graph, self.value, self.dtype, self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    name: str
-    definition: s.Definition
-    definitions: Definitions
-    dtype: DType
-    span: Span
-
-    def totals(self, graph: Graph, output: Value, target: Value) -> dict[str, Value]:
-        """What is summed over batches, as float64 scalars."""
-        ctx = self._context(graph, {"input": output, "target": target})
-        found = {}
-        for statement in self.definition.body:
-            if isinstance(statement, s.Let):
-                ctx.names[statement.name.id] = evaluate(ctx, statement.value)
-            elif isinstance(statement, s.Total):
-                value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span)
-                if value.shape:
-                    fail(
-                        "E0402", f"a total is a single number, not {show_shape(value.shape)}", statement.span
-                    )
-                found[statement.name.id] = ops.cast(graph, value, DType.float64)
-        return found
-
-    def check(self, graph: Graph, output: Value, target: Value) -> None:
-        """Raises Failed when output, target and metric do not fit."""
-        try:
-            self.finish(graph, self.totals(graph, output, target))
-        except Failed as failure:
-            cause = failure.diagnostic
-            text = f"output {output.type}, target {target.type}"
-            if cause.code in _UNFIT and in_library(cause.primary.span):
-                message = f"the metric `{self.name}` does not fit: {cause.message}"
-                labels = (Label(cause.primary.span, cause.primary.text),)
-                raise Failed(Diagnostic("E0404", message, Label(self.span, text), labels)) from None
-            failure.diagnostic = seen_from(cause, self.span, text)
-            raise
-
-    def finish(self, graph: Graph, totals: Mapping[str, Value]) -> Value:
-        ctx = self._context(graph, dict(totals))
-        for statement in self.definition.body:
-            if isinstance(statement, s.Return):
-                return ops.cast(
-                    graph, as_tensor(ctx, evaluate(ctx, statement.value), statement.span), DType.float64
-                )
-        fail("E0504", f"the metric `{self.name}` returns nothing", self.definition.name.span)
-
-    def _context(self, graph: Graph, names: dict[str, Any]) -> Context:
-        library = in_library(self.definition.name.span)
-        return Context(graph, self.dtype, self.definitions, names, path="metric", library=library)
+TARGET = "target"
+Goal = Mapping[str, TensorType]
+"""What a loss compares the output with, by leaf: ``target``, and ``target.<name>`` for other entries of the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """The settings of a run. batch None: all rows. Exactly one of epochs and steps is set."""
+    """The settings of a run. batch None: all rows. Exactly one of epochs and steps is set.
+
+    others: the entries of the data block, besides the target, that the loss names.
+    """
 
     definitions: Definitions
     dtype: DType
-    loss_call: s.Call
-    optimizer_call: s.Call | None
+    written_loss: s.Expr
+    optimizers: Optimizers
+    others: tuple[str, ...] = ()
     batch: int | None = None
     epochs: int | None = None
     steps: int | None = None
@@ -127,195 +66,101 @@ class TrainPlan:
     log_every: int = 1
     shuffle: bool = True
     patience: int | None = None
-    clip_norm: float | None = None
-    clip_value: float | None = None
     metrics: tuple[Metric, ...] = ()
     save: str | None = None
     span: Span | None = None
-    known_states: dict[tuple[TensorSpec, ...], tuple[StateSpec, ...]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
 
-    def loss(self, graph: Graph, output: Value, target: Value) -> Value:
-        """The loss of an output against a target; raises Failed with E0404 when they do not fit."""
+    @property
+    def trains(self) -> bool:
+        return bool(self.optimizers.groups)
+
+    @property
+    def loss_span(self) -> Span:
+        return self.written_loss.span
+
+    @property
+    def goals(self) -> dict[str, str]:
+        """The leaves that the loss reads besides the output, with the entries of the data they come from."""
+        return {TARGET: TARGET} | {f"{TARGET}.{name}": name for name in self.others}
+
+    def loss(self, graph: Graph, output: Value, goal: Mapping[str, Value]) -> Value:
+        """The loss of an output against the goal's leaves; raises Failed with E0404 when they do not fit."""
         ctx = Context(graph, self.dtype, self.definitions, path="loss")
         try:
-            value = call(ctx, self.loss_call, [output, target])
+            value = self._loss(ctx, output, goal)
         except Failed as failure:
             d = failure.diagnostic
-            if d.code not in _UNFIT or not (
-                in_library(d.primary.span) or d.primary.span == self.loss_call.span
-            ):
+            if d.code not in UNFIT or not (in_library(d.primary.span) or d.primary.span == self.loss_span):
                 raise
-            raise Failed(self._unfit(output.type, target.type, d)) from None
-        return as_tensor(ctx, value, self.loss_call.span)
+            raise Failed(self._unfit(output.type, {n: v.type for n, v in goal.items()}, d)) from None
+        return as_tensor(ctx, value, self.loss_span)
 
-    def _unfit(self, output: TensorType, target: TensorType, cause: Diagnostic) -> Diagnostic:
-        name = self.loss_call.function.id
+    def _loss(self, ctx: Context, output: Value, goal: Mapping[str, Value]) -> Any:
+        if isinstance(self.written_loss, s.Call) and not spelled_out(self.written_loss):
+            return call(ctx, self.written_loss, [output, goal[TARGET]])
+        ctx.names |= {"output": output} | {self.goals[leaf]: value for leaf, value in goal.items()}
+        return evaluate(ctx, self.written_loss)
+
+    def _unfit(self, output: TensorType, goal: Goal, cause: Diagnostic) -> Diagnostic:
+        name = self.written_loss.function.id if isinstance(self.written_loss, s.Call) else "the loss"
+        target = goal[TARGET]
+        types = ", ".join(f"{self.goals[leaf]} {kind}" for leaf, kind in goal.items())
         return Diagnostic(
             "E0404",
             f"the target {show_shape(target.shape)} does not fit the output {show_shape(output.shape)} in {name}",
-            Label(self.loss_call.span, f"output {output}, target {target}"),
+            Label(self.loss_span, f"output {output}, {types}"),
             notes=(cause.message,),
             help=_advice(name, output, target),
         )
 
-    def target_type(self, output: TensorType) -> TensorType:
-        """What loss and metrics take when no data tell: the output's own type, else class indices."""
+    def goal(self, output: TensorType) -> Goal:
+        """What loss and metrics take when no data tell: the output's own type, else class indices; of other entries a
+        number for each observation."""
         shape = (output.shape[0], *output.shape[2:])
-        fitting: list[TensorType] = []
+        numbers = {leaf: TensorType(self.dtype, (ROWS,)) for leaf in self.goals}
+        fitting: list[Goal] = []
         for candidate in (output, TensorType(DType.int64, shape)):
-            graph = Graph("target")
+            graph, goal = Graph("target"), numbers | {TARGET: candidate}
             x = ops.input(graph, "output", output.dtype, output.shape)
-            y = ops.input(graph, "target", candidate.dtype, candidate.shape)
+            leaves = leaves_of(graph, goal)
             try:
-                self.loss(graph, x, y)
-                fitting.append(candidate)
+                self.loss(graph, x, leaves)
+                fitting.append(goal)
                 for metric in self.metrics:
-                    metric.totals(graph, x, y)
+                    metric.totals(graph, x, leaves[TARGET])
             except Failed as failure:
                 last = failure
             else:
-                return candidate
+                return goal
         if fitting:
             return fitting[0]
         raise last
 
-    # optimizer
-
-    def _optimizer(self, ctx: Context) -> tuple[s.Definition, dict[str, Any], s.Call]:
-        if self.optimizer_call is None:
-            fail(
-                "E0507",
-                "the train block names no optimizer",
-                self.loss_call.span,
-                help="add `optimizer = adam()`",
-            )
-        name = self.optimizer_call.function
-        definition = ctx.definitions.find(name.id)
-        if definition is None or definition.kind != "optimizer":
-            fail("E0202", f"there is no optimizer `{name.id}`", name.span, "unknown")
-        return (
-            definition,
-            bind(ctx, definition, self.optimizer_call.arguments, self.optimizer_call.span),
-            self.optimizer_call,
-        )
-
-    def _context(self, graph: Graph) -> Context:
-        ctx = Context(graph, self.dtype, self.definitions, path="optimizer")
-        for name in IMPLICIT[1:]:
-            ctx.names[name] = ops.cast(graph, ops.input(graph, f"scalar.{name}", DType.int64, ()), self.dtype)
-        return ctx
+    def with_learning_rate(self, lr: float) -> TrainPlan:
+        """The plan with the optimizer's ``lr`` replaced by a number; raises ValueError for an optimizer without one."""
+        return replace(self, optimizers=self.optimizers.with_learning_rate(lr))
 
     def states(self, network: Network) -> tuple[StateSpec, ...]:
-        """The optimizer's states for every parameter; those that nothing reads are left out."""
-        if self.optimizer_call is None:
-            return ()
-        if network.parameters not in self.known_states:
-            self.known_states[network.parameters] = self._states(network.parameters)
-        return self.known_states[network.parameters]
-
-    def check_optimizer(self) -> None:
-        """Applies the optimizer to a single number; raises Failed when that cannot be done."""
-        self._states((TensorSpec("weight", (1,), self.dtype, "", NOWHERE),))
-
-    def _states(self, parameters: Sequence[TensorSpec]) -> tuple[StateSpec, ...]:
-        graph = Graph("states")
-        grads = {p.path: ops.input(graph, f"gradient.{p.path}", p.dtype, p.shape) for p in parameters}
-        return self._update(graph, parameters, grads)[1]
+        """The optimizers' states."""
+        return self.optimizers.states(network.parameters)
 
     def update(self, graph: Graph, network: Network, gradients: Mapping[str, Value]) -> dict[str, Value]:
         """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path."""
-        return self._update(graph, network.parameters, self._clipped(graph, gradients))[0]
+        if not self.trains:
+            fail(
+                "E0507", "the train block names no optimizer", self.loss_span, help="add `optimizer = adam()`"
+            )
+        return self.optimizers.update(graph, network.parameters, gradients)
 
-    def _clipped(self, graph: Graph, gradients: Mapping[str, Value]) -> Mapping[str, Value]:
-        if self.clip_value is not None:
-            limit = self.clip_value
-            return {
-                p: ops.binary(
-                    graph,
-                    "maximum",
-                    ops.binary(graph, "minimum", v, ops.full_like(graph, v, limit)),
-                    ops.full_like(graph, v, -limit),
-                )
-                for p, v in gradients.items()
-            }
-        if self.clip_norm is None:
-            return gradients
-        total: Value | None = None
-        for value in gradients.values():
-            part = ops.sum(graph, ops.mul(graph, value, value), range(len(value.shape)))
-            total = part if total is None else ops.add(graph, total, part)
-        assert total is not None
-        norm = ops.add(graph, ops.sqrt(graph, total), ops.constant(graph, 1e-6, total.dtype))
-        one = ops.constant(graph, 1.0, total.dtype)
-        scale = ops.binary(
-            graph, "minimum", one, ops.div(graph, ops.constant(graph, self.clip_norm, total.dtype), norm)
-        )
-        return {p: ops.mul(graph, v, ops.broadcast(graph, scale, v.shape, ())) for p, v in gradients.items()}
 
-    def _update(
-        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]
-    ) -> tuple[dict[str, Value], tuple[StateSpec, ...]]:
-        ctx = self._context(graph)
-        definition, arguments, written = self._optimizer(ctx)
-        outputs: dict[str, Value] = {}
-        specs: list[StateSpec] = []
-        for parameter in parameters:
-            leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
-            names = dict(arguments) | {n: ctx.names[n] for n in IMPLICIT[1:]}
-            names |= {"param": leaf, "grad": gradients[parameter.path]}
-            inner = ctx.inside(names, written.span, f"optimizer.{parameter.path}", definition)
-            try:
-                self._one(inner, definition, parameter.path, leaf, outputs, specs)
-            except Failed as failure:
-                failure.diagnostic = seen_from(failure.diagnostic, written.span)
-                raise
-        return outputs, tuple(specs)
+def leaves_of(graph: Graph, goal: Goal) -> dict[str, Value]:
+    """The leaves of a goal."""
+    return {leaf: ops.input(graph, leaf, kind.dtype, kind.shape) for leaf, kind in goal.items()}
 
-    def _one(
-        self,
-        ctx: Context,
-        definition: s.Definition,
-        path: str,
-        leaf: Value,
-        outputs: dict[str, Value],
-        specs: list[StateSpec],
-    ) -> None:
-        graph, states, updated = ctx.graph, {}, {}
-        for statement in definition.body:
-            match statement:
-                case s.State():
-                    value = evaluate(ctx, statement.init)
-                    if not is_number(value):
-                        fail(
-                            "E0405",
-                            f"a state begins with a known number, not {describe(value)}",
-                            statement.span,
-                        )
-                    name = statement.name.id
-                    state = f"state.{path}.{name}"
-                    states[name] = StateSpec(state, path, name, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
-                    ctx.names[name] = ops.input(graph, state, leaf.dtype, leaf.shape)
-                case s.Let():
-                    ctx.names[statement.name.id] = evaluate(ctx, statement.value)
-                case s.Require():
-                    check_requirement(ctx, statement)
-                case s.Update():
-                    value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span, leaf.dtype)
-                    with ctx.at(statement.span):
-                        ready = spread(ctx, ops.cast(graph, value, leaf.dtype), leaf.shape)
-                    ctx.names[statement.name.id] = updated[statement.name.id] = ready
-                case _:
-                    fail("E0503", "this statement cannot stand in an optimizer", statement.span)
-        for name, spec in states.items():
-            initial = graph.inputs.get(spec.leaf)
-            if updated.get(name) in (None, initial):
-                graph.inputs.pop(spec.leaf, None)
-                continue
-            specs.append(spec)
-            outputs[spec.leaf] = updated[name]
-        outputs[f"param.{path}"] = updated.get("param", leaf)
+
+def spelled_out(loss: s.Expr) -> bool:
+    """Whether a loss is an expression of ``output``, in place of a function's name and settings."""
+    return "output" in s.names(loss)
 
 
 def _advice(loss: str, output: TensorType, target: TensorType) -> str:
@@ -330,27 +175,55 @@ def _advice(loss: str, output: TensorType, target: TensorType) -> str:
 
 def plan(block: s.Settings, definitions: Definitions, dtype: DType, findings: Findings) -> TrainPlan | None:
     """The plan of a ``train`` block, None without a loss; all that is wrong goes to ``findings``."""
-    entries: dict[str, s.Let] = {}
+    entries, groups = _entries(block, definitions, findings)
+    loss: s.Expr | None = None
+    if "loss" in entries:
+        with findings.collecting(entries["loss"].span):
+            written = entries["loss"].value
+            loss = written if spelled_out(written) else _call(definitions, written, "fn")
+    return _plan(block, definitions, dtype, findings, entries, loss, groups)
+
+
+def _entries(
+    block: s.Settings, definitions: Definitions, findings: Findings
+) -> tuple[dict[str, s.Entry], tuple[Group, ...]]:
+    """The entries by name, and the optimizers, of which there may be several for different parameters."""
+    entries: dict[str, s.Entry] = {}
+    groups: list[Group] = []
     for entry in block.entries:
         name = entry.name.id
         with findings.collecting(entry.span):
-            if name in entries:
-                fail("E0203", f"`{name}` is set twice", entry.name.span, "again here",
-                     secondary=(Label(entries[name].name.span, "first here"),))  # fmt: skip
             if name not in SETTINGS:
                 fail("E0506", f"`train` has no setting `{name}`", entry.name.span, "unknown",
                      help=did_you_mean(name, SETTINGS, "it has " + ", ".join(SETTINGS)))  # fmt: skip
-            entries[name] = entry
-    calls: dict[str, s.Call] = {}
+            if entry.members is not None and name != "optimizer":
+                fail("E0503", "`for` stands behind an optimizer alone", entry.members.span, "not here")
+            if name in entries and entry.members is None:
+                fail("E0203", f"`{name}` is set twice", entry.name.span, "again here",
+                     secondary=(Label(entries[name].name.span, "first here"),),
+                     help='for other parameters: `optimizer = ... for "*.bias"`' if name == "optimizer" else "")  # fmt: skip
+            if entry.members is None:
+                entries[name] = entry
+            if name == "optimizer":
+                call = _call(definitions, entry.value, "optimizer")
+                groups.append(Group(call, _patterns(entry.members), entry.span))
     head = Span(block.span.source, block.span.start, block.span.start + len(block.kind))
     with findings.collecting(block.span):
         if "loss" not in entries:
             fail("E0507", "the train block names no loss", head, "no loss", help="add `loss = mse_loss()`")
-    for name, kind in (("loss", "fn"), ("optimizer", "optimizer")):
-        if name in entries:
-            with findings.collecting(entries[name].span):
-                calls[name] = _call(definitions, entries[name].value, kind)
-    return _plan(block, definitions, dtype, findings, entries, calls)
+    return entries, tuple(groups)
+
+
+def _patterns(e: s.Expr | None) -> tuple[str, ...]:
+    """The texts behind ``for``."""
+    items = () if e is None else e.items if isinstance(e, s.ListOf) else (e,)
+    for item in items:
+        if not isinstance(item, s.String):
+            fail("E0303", "a path of parameters in quotes is needed here, or a list of them", item.span,
+                 help='for example `for "*.bias"`; `*` stands for any part of a path')  # fmt: skip
+    if e is not None and not items:
+        fail("E0303", "this names no parameters", e.span, help='write a path: `for "*.bias"`')
+    return tuple(item.value for item in items if isinstance(item, s.String))
 
 
 def _plan(
@@ -358,12 +231,18 @@ def _plan(
     definitions: Definitions,
     dtype: DType,
     findings: Findings,
-    entries: Mapping[str, s.Let],
-    calls: Mapping[str, s.Call],
+    entries: Mapping[str, s.Entry],
+    loss: s.Expr | None,
+    groups: tuple[Group, ...],
 ) -> TrainPlan | None:
-    nothing = s.Call(s.Name("none"), ())
+    others = () if loss is None or not spelled_out(loss) else _others(loss, definitions)
     result = TrainPlan(
-        definitions, dtype, calls.get("loss", nothing), calls.get("optimizer"), span=block.span
+        definitions,
+        dtype,
+        loss or s.Name("none"),
+        Optimizers(definitions, dtype, groups),
+        others,
+        span=block.span,
     )
     ctx = Context(Graph("settings"), dtype, definitions)
     for name, entry in entries.items():
@@ -371,11 +250,17 @@ def _plan(
             with findings.collecting(entry.span):
                 result = _set(result, ctx, name, entry.value)
     with findings.collecting(block.span):
-        if result.optimizer_call is not None:
-            result.check_optimizer()
+        result.optimizers.check()
     if result.epochs is None and result.steps is None:
         result = replace(result, epochs=10)
-    return result if "loss" in calls else None
+    return result if loss is not None else None
+
+
+def _others(loss: s.Expr, definitions: Definitions) -> tuple[str, ...]:
+    """The names of a loss that nothing else explains: entries of the data block."""
+    known = {"output", TARGET, *definitions.constants, *CONSTANTS, *BUILTINS}
+    named = dict.fromkeys(s.names(loss, called=False))
+    return tuple(n for n in named if n not in known and definitions.find(n) is None)
 
 
 def _call(definitions: Definitions, e: s.Expr, kind: str) -> s.Call:
@@ -412,10 +297,10 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
         and e.arguments
     ):
         limit = evaluate(ctx, e.arguments[0].value)
-        return replace(plan, **{e.function.id: _limit(limit, e.span)})  # type: ignore[arg-type]
+        return _clip(plan, e.function.id, _limit(limit, e.span))
     value = evaluate(ctx, e)
     if name == "clip":
-        return replace(plan, clip_norm=_limit(value, e.span))
+        return _clip(plan, "clip_norm", _limit(value, e.span))
     if name == "save":
         return replace(plan, save=_weights_path(value, e.span))
     if name == "shuffle":
@@ -423,6 +308,11 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
     if name == "seed":
         return replace(plan, seed=as_int(value, e.span))
     return replace(plan, **{name: _positive(value, e.span)})  # type: ignore[arg-type]
+
+
+def _clip(plan: TrainPlan, kind: str, limit: float) -> TrainPlan:
+    by_norm, by_value = (limit, None) if kind == "clip_norm" else (None, limit)
+    return replace(plan, optimizers=replace(plan.optimizers, clip_norm=by_norm, clip_value=by_value))
 
 
 def _weights_path(value: Any, span: Span) -> str:
@@ -469,4 +359,4 @@ def _metrics(plan: TrainPlan, e: s.Expr) -> tuple[Metric, ...]:
     return tuple(found)
 
 
-__all__ = ["ROWS", "Metric", "StateSpec", "TrainPlan", "plan"]
+__all__ = ["Goal", "Metric", "StateSpec", "TrainPlan", "leaves_of", "plan"]

@@ -16,9 +16,9 @@ from ..compiler.backends.llvm.compile import assembly, vector_bytes
 from ..compiler.backends.llvm.module import Entry, Module
 from ..compiler.cost import Machine
 from ..compiler.drawing import FORMATS, draw
-from ..compiler.elaborate import check_fit
+from ..compiler.elaborate import Goal, check_fit
 from ..compiler.formula import formulas
-from ..compiler.graph import Graph, TensorType
+from ..compiler.graph import Graph
 from ..compiler.listing import listing
 from ..compiler.loops.lower import lower
 from ..compiler.loops.text import unit_text
@@ -94,9 +94,9 @@ class _Shown:
         folder = Path(file).resolve().parent
         self.model: Model = make_model(program, folder)
         self.plan = self.model.plan
-        self.target: TensorType | None = None
+        self.goal: Goal | None = None
         if self.plan is not None:
-            self.target = check_fit(self.model.network, self.plan, program.data(prober(folder)))
+            self.goal = check_fit(self.model.network, self.plan, program.data(prober(folder)))
         names = {x.path: f"{x.path}  {x.name}" for x in self.model.network.layers}
         self.layer_name: Callable[[str], str] = lambda path: names.get(path, path)
 
@@ -124,8 +124,8 @@ class _Shown:
 
     def graph(self, unit: str | None) -> Graph:
         """The graph of a unit; raises UsageError when the program has no such unit."""
-        network, plan, target = self.model.network, self.plan, self.target
-        trains = plan is not None and plan.optimizer_call is not None
+        network, plan, goal = self.model.network, self.plan, self.goal
+        trains = plan is not None and plan.trains
         unit = unit or ("step" if trains else "predict")
         if unit == "predict":
             return units.predict(network)
@@ -133,10 +133,10 @@ class _Shown:
             return units.forward(network)
         if unit == "backward":
             return units.backward(network, training=True)
-        if plan is None or target is None:
+        if plan is None or goal is None:
             raise click.UsageError(f"a program without a train block has no {unit}")
         make = {"gradient": units.gradient, "evaluate": units.evaluate}.get(unit, units.step)
-        return units.checked(lambda: make(network, plan, target))
+        return units.checked(lambda: make(network, plan, goal))
 
     def _module(self, unit: str | None) -> tuple[str, dict[str, Unit], dict[str, Entry], tuple[str, ...]]:
         """LLVM text, units, entries and names of metric totals: of one unit, or of the whole run."""

@@ -14,7 +14,7 @@ from .. import __version__
 from ..api import make_model, open_program
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
-from ..model import Model, with_learning_rate
+from ..model import Model
 from ..runs import refuse, restore, save_best, save_run, settings
 from ..runtime.rundir import HistoryFile, create, latest, write_json
 from ..training import Diverged, EpochRow, History, Trainer
@@ -140,7 +140,7 @@ def open_model(options: Options) -> Model:
     model = make_model(program, Path(options.file).resolve().parent, options.seed)
     if options.lr is not None and model.plan is not None:
         try:
-            model.plan = with_learning_rate(model.plan, options.lr)
+            model.plan = model.plan.with_learning_rate(options.lr)
         except ValueError as error:
             raise click.UsageError(f"--lr: {error}") from None
     return model

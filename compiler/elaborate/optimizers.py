@@ -1,0 +1,241 @@
+"""What a step does to the parameters: the optimizers of a ``train`` block as graph values.
+
+In: groups (an optimizer's call with the paths it is for), parameters, their gradients. Out: the new contents of ``param.*``
+and ``state.*`` leaves, and the specifications of those states that something reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ...grammar import syntax as s
+from ...grammar.diagnostics import Label
+from ...grammar.source import NOWHERE, Span
+from ...grammar.suggest import did_you_mean
+from .. import ops
+from ..graph import DType, Graph, Value
+from .declarations import TensorSpec
+from .expressions import IMPLICIT, bind, check_requirement, evaluate
+from .values import Context, Definitions, Failed, as_tensor, describe, fail, is_number, seen_from, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An optimizer for the parameters whose paths match one of the patterns; without patterns for all others."""
+
+    call: s.Call
+    patterns: tuple[str, ...] = ()
+    span: Span = NOWHERE
+
+    def takes(self, path: str) -> bool:
+        return any(fnmatchcase(path, pattern) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """One optimizer state of one parameter."""
+
+    leaf: str
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    value: Any
+
+    def initial(self, graph: Graph) -> Value:
+        return ops.full(graph, self.value, self.dtype, self.shape)
+
+
+@dataclass(slots=True)
+class _Step:
+    """What one step writes, as it is found."""
+
+    outputs: dict[str, Value] = field(default_factory=dict)
+    specs: list[StateSpec] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizers:
+    """All groups of a train block, and how gradients are cut before they see them."""
+
+    definitions: Definitions
+    dtype: DType
+    groups: tuple[Group, ...] = ()
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    known: dict[tuple[TensorSpec, ...], tuple[StateSpec, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def states(self, parameters: tuple[TensorSpec, ...]) -> tuple[StateSpec, ...]:
+        """The states of every parameter; those that nothing reads are left out."""
+        if parameters not in self.known:
+            graph = Graph("states")
+            gradients = {p.path: ops.input(graph, f"gradient.{p.path}", p.dtype, p.shape) for p in parameters}
+            self.known[parameters] = tuple(self._step(graph, parameters, gradients).specs)
+        return self.known[parameters]
+
+    def check(self) -> None:
+        """Applies each optimizer to a single number; raises Failed when that cannot be done."""
+        weight = TensorSpec("weight", (1,), self.dtype, "", NOWHERE)
+        for group in self.groups:
+            graph = Graph("check")
+            gradients = {"weight": ops.input(graph, "gradient.weight", self.dtype, (1,))}
+            self._group(graph, group, [weight], gradients, _Step())
+
+    def update(
+        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]
+    ) -> dict[str, Value]:
+        """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path."""
+        return self._step(graph, parameters, self._clipped(graph, parameters, gradients)).outputs
+
+    def with_learning_rate(self, lr: float) -> Optimizers:
+        """With the ``lr`` of the group without patterns replaced; raises ValueError where there is no such argument."""
+        main = next((g for g in self.groups if not g.patterns), None)
+        definition = self.definitions.find(main.call.function.id) if main is not None else None
+        if main is None or definition is None or all(p.name.id != "lr" for p in definition.parameters):
+            raise ValueError("the optimizer has no learning rate `lr`")
+        place = [p.name.id for p in definition.parameters].index("lr")
+        positional = [a for a in main.call.arguments if a.name is None]
+        old = next((a for a in main.call.arguments if a.name == "lr"), None) or dict(
+            enumerate(positional)
+        ).get(place)
+        kept = tuple(a for a in main.call.arguments if a is not old)
+        rate = s.Argument("lr", s.Number(lr, span=main.span), span=main.span)
+        call = replace(main.call, arguments=(*kept, rate))
+        groups = tuple(replace(g, call=call) if g is main else g for g in self.groups)
+        return replace(self, groups=groups)
+
+    def members(self, parameters: Sequence[TensorSpec]) -> list[list[TensorSpec]]:
+        """The parameters of each group: the first that names a path takes it, one without patterns what is left."""
+        if not self.groups:
+            return []
+        found: list[list[TensorSpec]] = [[] for _ in self.groups]
+        rest = next((i for i, g in enumerate(self.groups) if not g.patterns), None)
+        for p in parameters:
+            place = next((i for i, g in enumerate(self.groups) if g.takes(p.path)), rest)
+            if place is None:
+                fail("E0507", f"no optimizer is for the parameter `{p.path}`", self.groups[-1].span,
+                     "the last of those with `for`", secondary=(Label(p.span, "declared here"),),
+                     help="add one without `for`, or `optimizer = frozen() for \"...\"`")  # fmt: skip
+            found[place].append(p)
+        for group in self.groups:
+            for pattern in group.patterns:
+                if not any(fnmatchcase(p.path, pattern) for p in parameters):
+                    paths = [p.path for p in parameters]
+                    fail("E0506", f'no parameter has a path like "{pattern}"', group.span, "for nothing",
+                         help=did_you_mean(pattern, paths, "there are " + ", ".join(paths[:8])))  # fmt: skip
+        return found
+
+    def _step(self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]) -> _Step:
+        found = _Step()
+        for group, members in zip(self.groups, self.members(parameters), strict=True):
+            self._group(graph, group, members, gradients, found)
+        return found
+
+    def _group(
+        self,
+        graph: Graph,
+        group: Group,
+        members: Sequence[TensorSpec],
+        gradients: Mapping[str, Value],
+        found: _Step,
+    ) -> None:
+        ctx = Context(graph, self.dtype, self.definitions, path="optimizer")
+        for scalar in IMPLICIT[1:]:
+            leaf = ops.input(graph, f"scalar.{scalar}", DType.int64, ())
+            ctx.names[scalar] = ops.cast(graph, leaf, self.dtype)
+        name = group.call.function
+        definition = ctx.definitions.find(name.id)
+        if definition is None or definition.kind != "optimizer":
+            fail("E0202", f"there is no optimizer `{name.id}`", name.span, "unknown")
+        arguments = bind(ctx, definition, group.call.arguments, group.call.span)
+        for parameter in members:
+            leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
+            names = arguments | {n: ctx.names[n] for n in IMPLICIT[1:]}
+            names |= {"param": leaf, "grad": gradients[parameter.path]}
+            inner = ctx.inside(names, group.call.span, f"optimizer.{parameter.path}", definition)
+            try:
+                _one(inner, definition, parameter.path, leaf, found)
+            except Failed as failure:
+                failure.diagnostic = seen_from(failure.diagnostic, group.call.span)
+                raise
+
+    # clipping
+
+    def _clipped(
+        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]
+    ) -> Mapping[str, Value]:
+        if self.clip_value is not None:
+            limit = self.clip_value
+            return {path: _within(graph, value, limit) for path, value in gradients.items()}
+        if self.clip_norm is None:
+            return gradients
+        read = {
+            p.path
+            for group, members in zip(self.groups, self.members(parameters), strict=True)
+            for p in members
+            if self._reads_gradient(group)
+        }
+        total: Value | None = None
+        for path, value in gradients.items():
+            if path in read:
+                part = ops.sum(graph, ops.mul(graph, value, value), range(len(value.shape)))
+                total = part if total is None else ops.add(graph, total, part)
+        if total is None:
+            return gradients
+        norm = ops.add(graph, ops.sqrt(graph, total), ops.constant(graph, 1e-6, total.dtype))
+        one = ops.constant(graph, 1.0, total.dtype)
+        scale = ops.binary(
+            graph, "minimum", one, ops.div(graph, ops.constant(graph, self.clip_norm, total.dtype), norm)
+        )
+        return {p: ops.mul(graph, v, ops.broadcast(graph, scale, v.shape, ())) for p, v in gradients.items()}
+
+    def _reads_gradient(self, group: Group) -> bool:
+        """A frozen parameter's gradient does not count for the norm."""
+        definition = self.definitions.find(group.call.function.id)
+        return definition is not None and any("grad" in s.names(statement) for statement in definition.body)
+
+
+def _within(graph: Graph, value: Value, limit: float) -> Value:
+    least = ops.binary(graph, "minimum", value, ops.full_like(graph, value, limit))
+    return ops.binary(graph, "maximum", least, ops.full_like(graph, value, -limit))
+
+
+def _one(ctx: Context, definition: s.Definition, path: str, leaf: Value, found: _Step) -> None:
+    """One parameter's step."""
+    graph, states, updated = ctx.graph, {}, {}
+    for statement in definition.body:
+        match statement:
+            case s.State():
+                value = evaluate(ctx, statement.init)
+                if not is_number(value):
+                    fail(
+                        "E0405", f"a state begins with a known number, not {describe(value)}", statement.span
+                    )
+                name = statement.name.id
+                state = f"state.{path}.{name}"
+                states[name] = StateSpec(state, path, name, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
+                ctx.names[name] = ops.input(graph, state, leaf.dtype, leaf.shape)
+            case s.Let():
+                ctx.names[statement.name.id] = evaluate(ctx, statement.value)
+            case s.Require():
+                check_requirement(ctx, statement)
+            case s.Update():
+                value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span, leaf.dtype)
+                with ctx.at(statement.span):
+                    ready = spread(ctx, ops.cast(graph, value, leaf.dtype), leaf.shape)
+                ctx.names[statement.name.id] = updated[statement.name.id] = ready
+            case _:
+                fail("E0503", "this statement cannot stand in an optimizer", statement.span)
+    for name, spec in states.items():
+        initial = graph.inputs.get(spec.leaf)
+        if updated.get(name) in (None, initial):
+            graph.inputs.pop(spec.leaf, None)
+            continue
+        found.specs.append(spec)
+        found.outputs[spec.leaf] = updated[name]
+    found.outputs[f"param.{path}"] = updated.get("param", leaf)
