@@ -206,6 +206,8 @@ def plan(
     for entry in block.entries:
         with findings.collecting(entry.span):
             name = entry.name.id
+            if entry.members is not None:
+                fail("E0503", "`for` stands behind an optimizer alone", entry.members.span, "not here")
             earlier = first.setdefault(name, entry)
             if earlier is not entry:
                 fail("E0203", f"`{name}` is set twice", entry.name.span, "again here",
