@@ -47,7 +47,8 @@ class Shuffle:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The numbers that schedules read: step (from 1), epoch (from 0), and how many there are of both."""
+    """The numbers that schedules read: step (from 1), epoch (from 0), how many there are of both, and the loss of the
+    epoch before, of validation where there is one."""
 
 
 @dataclass(frozen=True, slots=True)

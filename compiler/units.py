@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..grammar.diagnostics import CompileError
 from . import ops
-from .elaborate import Goal, Network, TrainPlan, leaves_of
+from .elaborate import Goal, Network, TrainPlan, average_of, leaves_of
 from .elaborate.values import Failed
 from .gradient import vjp
 from .graph import ROWS, DType, Graph, TensorType, Value
@@ -112,10 +112,19 @@ def gradient(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     return optimise(graph)
 
 
-def evaluate(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
-    """Evaluation mode: ``loss`` and each metric's totals ``total.<metric>.<name>`` over the given rows."""
+def evaluate(network: Network, plan: TrainPlan, goal: Goal, *, averaged: bool = False) -> Graph:
+    """Evaluation mode: ``loss`` and each metric's totals ``total.<metric>.<name>`` over the given rows.
+
+    averaged: with the moving averages in place of the parameters.
+    """
     graph = Graph("evaluate")
+    if averaged:
+        for p in network.parameters:
+            graph.inputs[PARAMETER + p.path] = ops.input(graph, average_of(p.path), p.dtype, p.shape)
     output = network.forward(graph, training=False).output
+    if averaged:
+        for p in network.parameters:
+            del graph.inputs[PARAMETER + p.path]
     leaves = leaves_of(graph, goal)
     graph.outputs["loss"] = plan.loss(graph, output, leaves)
     for metric in plan.metrics:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_array, as_rows, as_seed, given_array, goal_of
 from .compiler import units
-from .compiler.elaborate import Goal, Network, Program, TrainPlan
+from .compiler.elaborate import Goal, Network, Program, TrainPlan, average_of
 from .compiler.graph import Graph, TensorType, show_shape
 from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
@@ -374,6 +374,12 @@ class Model:
     def places(self) -> dict[str, str]:
         """For each name of ``state_dict`` the leaf that holds it."""
         return self.network.places()
+
+    def averages(self) -> dict[str, str]:
+        """For each parameter's leaf that of its moving average, where the train block wants one."""
+        if self.plan is None or self.plan.optimizers.ema is None:
+            return {}
+        return {f"param.{p.path}": average_of(p.path) for p in self.network.parameters}
 
     def save(self, path: str | Path) -> None:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""

@@ -44,14 +44,20 @@ def save_run(folder: Path, model: Model, trainer: Trainer) -> None:
 
 def save_best(path: Path, model: Model, trainer: Trainer) -> None:
     """Writes the best weights so far to a place of their own; the present ones when no epoch has ended."""
-    known = np.isfinite(trainer.native.double("best"))
-    save(path, best_weights(model, trainer) if known else model.state_dict(), metadata(model))
+    if not np.isfinite(trainer.native.double("best")):
+        trainer.best[...] = model.memory.block
+    save(path, best_weights(model, trainer), metadata(model))
 
 
 def best_weights(model: Model, trainer: Trainer) -> dict[str, Array]:
-    """Parameters and buffers after the best epoch, by their names."""
+    """Parameters (averaged ones, where the program wants that) and buffers after the best epoch, by their names."""
+    return {n: np.array(v, order="C") for n, v in _best_views(model, trainer).items()}
+
+
+def _best_views(model: Model, trainer: Trainer) -> dict[str, Array]:
     views = {x.name: view(trainer.best, x, x.fixed) for x in model.memory.layouts}
-    return {n: np.array(views[place], order="C") for n, place in model.places().items()}
+    averages = model.averages()
+    return {n: views[averages.get(place, place)] for n, place in model.places().items()}
 
 
 def refuse(folder: Path, message: str, help: str = "") -> CompileError:
@@ -103,7 +109,6 @@ def restore(folder: Path, model: Model, trainer: Trainer) -> None:
     best = folder / "best.safetensors"
     if best.exists():
         weights, _ = load(best)
-        for layout in model.memory.layouts:
-            path = layout.name.split(".", 1)[1]
-            if not layout.name.startswith("state.") and path in weights:
-                view(trainer.best, layout, layout.fixed)[...] = weights[path]
+        for name, place in _best_views(model, trainer).items():
+            if name in weights:
+                place[...] = weights[name]

@@ -76,10 +76,15 @@ def fit(
     threads: at most so many; by default one for each processor core, where the network is large enough to gain by it.
     Results do not depend on it.
 
-    Raises Diverged when the loss is not finite (the parameters are those before that step), ValueError for arrays
+    With ``ema`` the model has the averaged weights afterwards. Raises Diverged when the loss is not finite (the parameters are those before that step), ValueError for arrays
     that do not fit. KeyboardInterrupt stops after the current step and is raised again.
     """
-    return Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads).run(on_epoch)
+    trainer = Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads)
+    try:
+        return trainer.run(on_epoch)
+    finally:
+        if trainer.native.get("step"):
+            model.memory.take(model.averages())
 
 
 class Trainer:
@@ -108,13 +113,16 @@ class Trainer:
         self.shuffle = wanted and self.batch < self.rows
         self.seed = model.seed if seed is None else seed
         self.most_threads = physical_cores() if threads is None else threads
+        model.memory.take({average: parameter for parameter, average in model.averages().items()})
         self._compile()
 
     def _compile(self) -> None:
         model, plan = self.model, self.plan
         graphs = {"step": units.checked(lambda: units.step(model.network, plan, self.goal))}
         if self.held:
-            graphs["evaluate"] = units.evaluate(model.network, plan, self.goal)
+            graphs["evaluate"] = units.evaluate(
+                model.network, plan, self.goal, averaged=plan.optimizers.ema is not None
+            )
             self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
         artifact = build(graphs, model.orders, train=True)
@@ -225,8 +233,11 @@ class Trainer:
         leaves = {n: a[chosen] for n, a in self.data.items()} | dict(self.model.memory.views)
         leaves |= {f"scalar.{n}": np.asarray(1) for n in ("epoch", "steps", "epochs", "steps_per_epoch")}
         leaves["scalar.step"] = np.asarray(step)
+        epoch = self.native.get("epoch")
+        leaves["scalar.epoch_loss"] = self.history[epoch - 1, 1] if epoch else np.asarray(np.inf)
         for name, array in leaves.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            known = not name.startswith("scalar.") and array.dtype.kind == "f"
+            if known and not np.isfinite(array).all():
                 path = name.split(".", 1)[-1]
                 after = f" after step {step - 1}" if name.startswith(("param.", "buffer.", "state.")) else ""
                 return f": {path} holds values that are not finite{after}", self._line(path)

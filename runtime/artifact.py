@@ -101,6 +101,6 @@ MOST_THREADS = 63
 POOL_SLOTS = 32
 GRAIN = 65536
 """Scalar operations of one kernel that are worth a thread."""
-SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "seed")
+SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss", "seed")
 RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)
 """Values of ``status``: EXHAUSTED means that patience ran out."""

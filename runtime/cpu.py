@@ -63,6 +63,11 @@ class Model:
         self.block = aligned(max(size, 64))
         self.views = {x.name: view(self.block, x, x.fixed) for x in layouts}
 
+    def take(self, places: Mapping[str, str]) -> None:
+        """Copies tensors over others: the one to be written, then the one it is copied from."""
+        for target, source in places.items():
+            self.views[target][...] = self.views[source]
+
 
 class Library:
     """Loaded object code."""

@@ -61,7 +61,7 @@ def initial(reference: Reference) -> dict[str, Any]:
 def counters(i: int) -> dict[str, Any]:
     return {
         "scalar.step": np.int64(i + 1), "scalar.epoch": np.int64(0), "scalar.steps": np.int64(STEPS),
-        "scalar.epochs": np.int64(1), "scalar.steps_per_epoch": np.int64(STEPS),
+        "scalar.epochs": np.int64(1), "scalar.steps_per_epoch": np.int64(STEPS), "scalar.epoch_loss": np.float64(np.inf),
     }  # fmt: skip
 
 

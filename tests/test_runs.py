@@ -30,6 +30,8 @@ data {
 train {
     loss = mse_loss()
     optimizer = adam(lr = cosine_annealing(1e-2))
+    optimizer = sgd(lr = reduce_on_plateau(1e-2, factor = 0.5, patience = 1), momentum = 0.9) for "*.bias"
+    ema = 0.98
     batch = 16
     epochs = 40
     metrics = [r2]

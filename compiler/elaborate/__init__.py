@@ -5,6 +5,7 @@ from .data import DataPlan, TableShape
 from .declarations import LayerInfo, TensorSpec
 from .network import InputSpec, Network
 from .program import Program, check, check_fit, library_definition, library_names, load
+from .states import average_of
 from .training import Goal, Metric, StateSpec, TrainPlan, leaves_of
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "TableShape",
     "TensorSpec",
     "TrainPlan",
+    "average_of",
     "check",
     "check_fit",
     "leaves_of",

@@ -321,17 +321,23 @@ def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
         raise
 
 
-IMPLICIT = ("shape", "step", "epoch", "steps", "epochs", "steps_per_epoch")
+CLOCK = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss")
+IMPLICIT = ("shape", *CLOCK)
 
 
 def run_body(ctx: Context, definition: s.Definition) -> Any:
-    """The statements of a ``fn``, up to its return."""
+    """The statements of a ``fn``, up to its return; those of a schedule may have states."""
+    kept = ctx.memory.remember() if ctx.memory is not None and definition.kind == "schedule" else None
     for statement in definition.body:
         match statement:
             case s.Let():
                 ctx.names[statement.name.id] = evaluate(ctx, statement.value)
             case s.Require():
                 check_requirement(ctx, statement)
+            case s.State() if kept is not None:
+                kept.declare(ctx, statement)
+            case s.Update() if kept is not None:
+                kept.update(ctx, statement)
             case s.Return():
                 return evaluate(ctx, statement.value)
             case _:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Label
@@ -18,7 +17,9 @@ from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import DType, Graph, Value
 from .declarations import TensorSpec
-from .expressions import IMPLICIT, bind, check_requirement, evaluate
+from .expressions import CLOCK, bind, check_requirement, evaluate
+from .schedules import Memory, clock
+from .states import StateSpec, average_of
 from .values import Context, Definitions, Failed, as_tensor, describe, fail, is_number, seen_from, spread
 
 
@@ -34,38 +35,25 @@ class Group:
         return any(fnmatchcase(path, pattern) for pattern in self.patterns)
 
 
-@dataclass(frozen=True, slots=True)
-class StateSpec:
-    """One optimizer state of one parameter."""
-
-    leaf: str
-    path: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: DType
-    value: Any
-
-    def initial(self, graph: Graph) -> Value:
-        return ops.full(graph, self.value, self.dtype, self.shape)
-
-
 @dataclass(slots=True)
 class _Step:
     """What one step writes, as it is found."""
 
     outputs: dict[str, Value] = field(default_factory=dict)
     specs: list[StateSpec] = field(default_factory=list)
+    schedules: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)
 class Optimizers:
-    """All groups of a train block, and how gradients are cut before they see them."""
+    """All groups of a train block, how gradients are cut before, and the decay of the weights' moving average after them."""
 
     definitions: Definitions
     dtype: DType
     groups: tuple[Group, ...] = ()
     clip_norm: float | None = None
     clip_value: float | None = None
+    ema: float | None = None
     known: dict[tuple[TensorSpec, ...], tuple[StateSpec, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -134,6 +122,10 @@ class Optimizers:
         found = _Step()
         for group, members in zip(self.groups, self.members(parameters), strict=True):
             self._group(graph, group, members, gradients, found)
+        if self.ema is not None:
+            _average(graph, self.ema, parameters, found)
+        found.specs += found.schedules.specs
+        found.outputs |= found.schedules.outputs
         return found
 
     def _group(
@@ -144,10 +136,8 @@ class Optimizers:
         gradients: Mapping[str, Value],
         found: _Step,
     ) -> None:
-        ctx = Context(graph, self.dtype, self.definitions, path="optimizer")
-        for scalar in IMPLICIT[1:]:
-            leaf = ops.input(graph, f"scalar.{scalar}", DType.int64, ())
-            ctx.names[scalar] = ops.cast(graph, leaf, self.dtype)
+        ctx = Context(graph, self.dtype, self.definitions, path="optimizer", memory=found.schedules)
+        ctx.names |= clock(ctx)
         name = group.call.function
         definition = ctx.definitions.find(name.id)
         if definition is None or definition.kind != "optimizer":
@@ -155,7 +145,7 @@ class Optimizers:
         arguments = bind(ctx, definition, group.call.arguments, group.call.span)
         for parameter in members:
             leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
-            names = arguments | {n: ctx.names[n] for n in IMPLICIT[1:]}
+            names = arguments | {n: ctx.names[n] for n in CLOCK}
             names |= {"param": leaf, "grad": gradients[parameter.path]}
             inner = ctx.inside(names, group.call.span, f"optimizer.{parameter.path}", definition)
             try:
@@ -200,6 +190,19 @@ class Optimizers:
         return definition is not None and any("grad" in s.names(statement) for statement in definition.body)
 
 
+def _average(graph: Graph, decay: float, parameters: Sequence[TensorSpec], found: _Step) -> None:
+    """Moving averages of the new parameters; the first step's are the parameters themselves."""
+    step = ops.input(graph, "scalar.step", DType.int64, ())
+    first = ops.binary(graph, "eq", step, ops.constant(graph, 1, DType.int64))
+    for p in parameters:
+        spec = StateSpec(average_of(p.path), p.shape, p.dtype, 0.0)
+        old, new = ops.input(graph, spec.leaf, p.dtype, p.shape), found.outputs[f"param.{p.path}"]
+        rate = ops.full(graph, 1 - decay, p.dtype, p.shape)
+        moved = ops.add(graph, old, ops.mul(graph, rate, ops.binary(graph, "sub", new, old)))
+        found.specs.append(spec)
+        found.outputs[spec.leaf] = ops.where(graph, ops.broadcast(graph, first, p.shape, ()), new, moved)
+
+
 def _within(graph: Graph, value: Value, limit: float) -> Value:
     least = ops.binary(graph, "minimum", value, ops.full_like(graph, value, limit))
     return ops.binary(graph, "maximum", least, ops.full_like(graph, value, -limit))
@@ -218,7 +221,7 @@ def _one(ctx: Context, definition: s.Definition, path: str, leaf: Value, found: 
                     )
                 name = statement.name.id
                 state = f"state.{path}.{name}"
-                states[name] = StateSpec(state, path, name, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
+                states[name] = StateSpec(state, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
                 ctx.names[name] = ops.input(graph, state, leaf.dtype, leaf.shape)
             case s.Let():
                 ctx.names[statement.name.id] = evaluate(ctx, statement.value)

@@ -18,7 +18,8 @@ from .expressions import CONSTANTS, call, evaluate
 from .findings import Findings
 from .metrics import UNFIT, Metric
 from .network import Network
-from .optimizers import Group, Optimizers, StateSpec
+from .optimizers import Group, Optimizers
+from .states import StateSpec
 from .values import (
     Context,
     Definitions,
@@ -34,7 +35,7 @@ from .values import (
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
-    "save",
+    "ema", "save",
 )  # fmt: skip
 
 
@@ -301,6 +302,14 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
     value = evaluate(ctx, e)
     if name == "clip":
         return _clip(plan, "clip_norm", _limit(value, e.span))
+    if name == "ema":
+        if not is_number(value) or not 0 < value < 1:
+            fail(
+                "E0304",
+                f"the decay of a moving average lies between 0 and 1, it is not {describe(value)}",
+                e.span,
+            )
+        return replace(plan, optimizers=replace(plan.optimizers, ema=float(value)))
     if name == "save":
         return replace(plan, save=_weights_path(value, e.span))
     if name == "shuffle":

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from ...grammar import syntax as s
 from ...grammar.diagnostics import Diagnostic, Label
@@ -99,6 +99,20 @@ class Definitions:
         return own + [n for n, kind in self.kinds().items() if kind in kinds and n not in self.items]
 
 
+class Remembered(Protocol):
+    """Takes the states of one call of a schedule."""
+
+    def declare(self, ctx: Context, statement: s.State) -> None: ...
+
+    def update(self, ctx: Context, statement: s.Update) -> None: ...
+
+
+class Memory(Protocol):
+    """Where schedules keep states; only an optimizer's arguments have one."""
+
+    def remember(self) -> Remembered: ...
+
+
 @dataclass(slots=True)
 class Context:
     """Where an evaluation stands: the graph it emits into, the names it sees, the layer it is in."""
@@ -112,6 +126,7 @@ class Context:
     budget: list[int] = field(default_factory=lambda: [MAX_STEPS])
     draws: dict[str, int] = field(default_factory=dict)
     library: bool = False
+    memory: Memory | None = None
 
     def find(self, name: str) -> s.Definition | None:
         """What a name is defined as: in the program, then in the library; inside the library there alone."""
@@ -133,7 +148,7 @@ class Context:
             )  # fmt: skip
         return Context(
             self.graph, self.dtype, self.definitions, names, self.path if path is None else path, self.depth + 1,
-            self.budget, self.draws, self.library if body is None else in_library(body.name.span),
+            self.budget, self.draws, self.library if body is None else in_library(body.name.span), self.memory,
         )  # fmt: skip
 
     def spend(self, span: Span) -> None:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from . import blocks_in_torch
 from .cases import REFERENCES, Case, Input, families
-from .schedules import FILE, RATE, SCHEDULES, STEPS
+from .schedules import FILE, LOSSES, PLATEAUS, RATE, SCHEDULES
 
 EDGES = [-1e4, -100.0, -20.0, -3.0, -1.0, -0.5, -1e-3, -0.0, 0.0, 1e-3, 0.5, 1.0, 3.0, 20.0, 100.0, 1e4]
 
@@ -173,10 +173,10 @@ def rates(expression: str) -> list[float]:
     optimizer = torch.optim.SGD([weight], lr=RATE, momentum=0.5)
     schedule = eval(expression, {"L": torch.optim.lr_scheduler, "optimizer": optimizer})
     found = []
-    for _ in range(STEPS):
+    for loss in LOSSES:
         found.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
-        schedule.step()
+        schedule.step(*([loss] if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau) else []))
     return found
 
 
@@ -190,7 +190,9 @@ def main(chosen: list[str]) -> None:
             save_file(tensors, path, {"states": json.dumps({n: names(found) for n, found in made.items()})})
             print(path.name, len(cases), "cases,", path.stat().st_size, "bytes")
     if not chosen or "schedules" in chosen:
-        lines = [f"{json.dumps(call)}: {rates(expression)}" for call, expression in SCHEDULES.items()]
+        lines = [
+            f"{json.dumps(call)}: {rates(expression)}" for call, expression in (SCHEDULES | PLATEAUS).items()
+        ]
         FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -47,6 +47,23 @@ SCHEDULES = {
 }
 
 
+PLATEAUS = {
+    "reduce_on_plateau(0.4)": "L.ReduceLROnPlateau(optimizer)",
+    "reduce_on_plateau(0.4, factor = 0.5, patience = 2)": "L.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)",
+    "reduce_on_plateau(0.4, factor = 0.5, patience = 1, cooldown = 4, min_lr = 0.06)": (
+        "L.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, cooldown=4, min_lr=0.06)"
+    ),
+    "reduce_on_plateau(0.4, factor = 0.7, patience = 0, threshold = 0.3)": (
+        "L.ReduceLROnPlateau(optimizer, factor=0.7, patience=0, threshold=0.3)"
+    ),
+    'reduce_on_plateau(0.4, factor = 0.6, patience = 3, threshold = 0.5, threshold_mode = "abs", eps = 0.02)': (
+        "L.ReduceLROnPlateau(optimizer, 'min', 0.6, 3, 0.5, 'abs', eps=0.02)"
+    ),
+}
+LOSSES = [round(4 / (1 + min(i, 15) // 3) + (0.35 * i * i) % 0.7, 3) for i in range(STEPS)]
+"""What those that look at the loss are told after each epoch: it falls, jumps and stands."""
+
+
 def rates() -> dict[str, list[float]]:
     """Torch's rates of 50 steps, by call."""
     return dict(json.loads(FILE.read_text(encoding="utf-8")))

@@ -33,6 +33,7 @@ from ...program import (
 from .module import Module
 from .scalars import type_text
 
+INFINITY = 0x7FF0000000000000
 _ENDS = (("finished", FINISHED), ("diverged", DIVERGED), ("stopped", STOPPED), ("exhausted", EXHAUSTED))
 
 
@@ -93,7 +94,7 @@ def _statement(t: _Text, statement: Statement, module: Module, width: int) -> No
         case Batches(body):
             _batches(t, body, module, width)
         case Clock():
-            _clock(t)
+            _clock(t, width)
         case Rows(tensors):
             _rows(t, tensors)
         case Forward(unit):
@@ -174,11 +175,17 @@ def _batches(t: _Text, body: Sequence[Statement], module: Module, width: int) ->
     t.label("batches.done")
 
 
-def _clock(t: _Text) -> None:
-    scalars = t.get("scalars", "ptr")
+def _clock(t: _Text, width: int) -> None:
+    scalars, epoch = t.get("scalars", "ptr"), t.get("epoch")
+    known = t.emit(f"icmp sgt i64 {epoch}, 0")
+    row = t.emit(f"select i1 {known}, i64 {t.emit(f'sub i64 {epoch}, 1')}, i64 0")
+    place = t.emit(f"add i64 {t.emit(f'mul i64 {row}, {width}')}, 1")
+    watched = t.emit(f"getelementptr double, ptr {t.get('history', 'ptr')}, i64 {place}")
+    bits = t.emit(f"load i64, ptr {watched}, align 8")
     values = {
-        "step": "%step", "epoch": t.get("epoch"), "steps": t.get("total_steps"), "epochs": t.get("epochs"),
+        "step": "%step", "epoch": epoch, "steps": t.get("total_steps"), "epochs": t.get("epochs"),
         "steps_per_epoch": t.get("steps_per_epoch"), "seed": "%seed",
+        "epoch_loss": t.emit(f"select i1 {known}, i64 {bits}, i64 {INFINITY}"),
     }  # fmt: skip
     for i, name in enumerate(SCALARS):
         t.do(f"store i64 {values[name]}, ptr {t.emit(f'getelementptr i64, ptr {scalars}, i64 {i}')}, align 8")
