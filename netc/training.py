@@ -236,8 +236,8 @@ class Trainer:
         epoch = self.native.get("epoch")
         leaves["scalar.epoch_loss"] = self.history[epoch - 1, 1] if epoch else np.asarray(np.inf)
         for name, array in leaves.items():
-            known = not name.startswith("scalar.") and array.dtype.kind == "f"
-            if known and not np.isfinite(array).all():
+            told = not name.startswith("scalar.") and array.dtype.kind == "f"
+            if told and not np.isfinite(array).all():
                 path = name.split(".", 1)[-1]
                 after = f" after step {step - 1}" if name.startswith(("param.", "buffer.", "state.")) else ""
                 return f": {path} holds values that are not finite{after}", self._line(path)
