@@ -9,9 +9,9 @@ import pytest
 
 import netc
 from netc.compiler.elaborate import (
+    arithmetic,
     data,
     declarations,
-    expressions,
     findings,
     library_names,
     program,
@@ -76,7 +76,7 @@ def test_the_whole_library_is_listed() -> None:
         ("files that import each other", program.MAX_IMPORTS),
         ("stages of a network, copies of a `repeat`", stages.MAX_STAGES),
         ("steps of evaluation", values.MAX_STEPS),
-        ("items of a list", expressions.MAX_LIST),
+        ("items of a list", arithmetic.MAX_LIST),
         ("parameters of a network", declarations.MAX_PARAMETERS),
         ("elements of a tensor", values.MAX_ELEMENTS),
         ("elements of a tensor", values.MAX_ELEMENTS_OF_ONE),

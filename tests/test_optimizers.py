@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 import netc
 from netc.compiler.elaborate.program import library_kinds
 
-OTHERWISE = {"muon"}
+OTHERWISE = {"muon", "frozen"}
 """Tested by what it promises: torch computes its iteration in bfloat16."""
 
 
