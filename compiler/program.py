@@ -4,7 +4,7 @@ In: the units of a step and of an evaluation. Out: a ``Program``, which a backen
 
     Program    = Epochs
     Epochs     = Shuffle, Batches, Mean, [Validate], Best, Patience     for every epoch that is left
-    Batches    = Clock, Rows, Forward, Finite, Update, Sum              for every batch that is left of the epoch
+    Batches    = Clock, Rows, Forward, Finite, Update, [Again], Sum     for every batch that is left of the epoch
     Validate   = Rows, Forward, Totals                                  for every chunk of the held-out rows
 
 Wherever the run stands is written down in its cursor (epoch, row, step, the epoch's loss so far): it may be left between
@@ -67,7 +67,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Finite:
-    """Leaves the run when the loss is not finite, before anything is changed."""
+    """Leaves the run when the loss is not finite, before anything is changed; only a step's first evaluation counts."""
 
     loss: Number
 
@@ -80,8 +80,15 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Goes back to ``Forward`` on the same rows while the optimizer wants another evaluation (a line search)."""
+
+    wanted: Number
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
-    """Adds the loss, weighted by the rows of the batch, to that of the epoch, and moves the cursor on."""
+    """Adds the loss of the step's first evaluation, weighted by the rows of the batch, to that of the epoch, and moves the cursor on."""
 
     loss: Number
 
@@ -90,7 +97,7 @@ class Sum:
 class Batches:
     """For every batch that is left of the epoch; the run may be left between two of them."""
 
-    body: tuple[Clock | Rows | Forward | Finite | Update | Sum, ...]
+    body: tuple[Clock | Rows | Forward | Finite | Update | Again | Sum, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,7 @@ Statement = (
     | Forward
     | Finite
     | Update
+    | Again
     | Sum
     | Batches
     | Mean
@@ -159,16 +167,9 @@ def training(
 ) -> Program:
     """The run over the unit ``step`` and, if it is there, ``evaluate``. tables: each unit's buffers in order."""
     loss = _number(units, tables, "step", "loss")
-    batches = Batches(
-        (
-            Clock(),
-            Rows(_tensors(units, tables, "step")),
-            Forward("step"),
-            Finite(loss),
-            Update("step"),
-            Sum(loss),
-        )
-    )
+    rows = Rows(_tensors(units, tables, "step"))
+    again = (Again(_number(units, tables, "step", "again")),) if "again" in units["step"].outputs else ()
+    batches = Batches((Clock(), rows, Forward("step"), Finite(loss), Update("step"), *again, Sum(loss)))
     body: list[Statement] = [Shuffle(), batches, Mean()]
     if "evaluate" in units:
         found = tuple(_number(units, tables, "evaluate", name) for name in totals)

@@ -94,7 +94,7 @@ def step(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     gradients = vjp(graph, [(value, one)], list(leaves.values()))
     by_path = {n.removeprefix(PARAMETER): g for n, g in zip(leaves, gradients, strict=True)}
     graph.outputs["loss"] = value
-    graph.outputs.update(plan.update(graph, network, by_path))
+    graph.outputs.update(plan.update(graph, network, by_path, value))
     graph.outputs.update(result.updates)
     return optimise(graph)
 

@@ -175,7 +175,7 @@ class _Build(Transformer[Token, Any]):
         return s.Buffer(c[1], c[2] is not None, c[3], c[5], c[4], span=span)
 
     def on_state(self, c: list[Any], span: Span) -> s.State:
-        return s.State(c[1], c[2], span=span)
+        return s.State(c[1], c[2], c[3], span=span)
 
     def on_total(self, c: list[Any], span: Span) -> s.Total:
         return s.Total(c[1], c[2], span=span)

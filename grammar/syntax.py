@@ -235,9 +235,10 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``state velocity = 0`` in an optimizer: one tensor of the parameter's shape."""
+    """``state velocity = 0`` in an optimizer: one tensor of the parameter's shape, or of the one behind a colon."""
 
     name: Name
+    shape: ListOf | None
     init: Expr
     span: Span = _span()
 

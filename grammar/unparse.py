@@ -130,7 +130,8 @@ def statement(node: s.Statement) -> str:
                 mark += f" as {expression(node.alias)}"
             return f"{word} {node.name.id}{mark}: {expression(node.shape)}{kind} = {expression(node.init)}"
         case s.State():
-            return f"state {node.name.id} = {expression(node.init)}"
+            shape = "" if node.shape is None else f": {expression(node.shape)}"
+            return f"state {node.name.id}{shape} = {expression(node.init)}"
         case s.Total():
             return f"total {node.name.id} = {expression(node.value)}"
         case s.Let():

@@ -83,10 +83,10 @@ CONTROL = (
     "rows", "batch", "epoch", "end_epoch", "row", "step", "end_step", "stop", "status", "seed", "loss_sum", "shuffle",
     "validation_rows", "chunk", "best", "best_epoch", "patience", "history", "permutation", "model", "best_model",
     "model_bytes", "epochs", "steps_per_epoch", "scalars", "step_table", "evaluate_table", "last_loss", "total_steps",
-    "pool",
+    "pool", "evaluations",
 )  # fmt: skip
 """Slots of the control block, eight bytes each. ``loss_sum``, ``best`` and ``last_loss`` are doubles, the rest integers
-and addresses. ``epoch``, ``row``, ``step`` and ``loss_sum`` are the cursor: a run goes on from wherever they stand.
+and addresses. ``evaluations``: of the running step, where it has several. ``epoch``, ``row``, ``step`` and ``loss_sum`` are the cursor: a run goes on from wherever they stand.
 """
 
 SLOT: Mapping[str, int] = {name: i for i, name in enumerate(CONTROL)}

@@ -52,7 +52,7 @@ statements: st.SearchStrategy[s.Statement] = st.one_of(
     st.builds(s.Input, names, shapes, labels),
     st.builds(s.Param, names, st.booleans(), st.none() | expressions, shapes, expressions),
     st.builds(s.Buffer, names, st.booleans(), shapes, expressions, labels),
-    st.builds(s.State, names, expressions),
+    st.builds(s.State, names, st.none() | shapes, expressions),
     st.builds(s.Total, names, expressions),
     st.builds(s.Let, names, expressions),
     st.builds(s.Update, names, expressions),

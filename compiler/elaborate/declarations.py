@@ -69,7 +69,7 @@ def declare(ctx: Context, record: Record, statement: s.Param | s.Buffer, path: s
     if statement.optional and ctx.names.get(name) in (False, None):
         ctx.names[name] = 0
         return
-    shape = _sizes(ctx, statement.shape)
+    shape = sizes(ctx, statement.shape)
     if any(d < 1 for d in shape):
         fail(
             "E0304",
@@ -105,7 +105,7 @@ def _own_name(ctx: Context, statement: s.Param | s.Buffer) -> str:
     return text
 
 
-def _sizes(ctx: Context, written: s.ListOf) -> tuple[int, ...]:
+def sizes(ctx: Context, written: s.ListOf) -> tuple[int, ...]:
     """The shape; an item that is a list stands for all its sizes."""
     shape: list[int] = []
     for item in written.items:

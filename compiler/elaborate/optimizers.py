@@ -16,11 +16,12 @@ from ...grammar.source import NOWHERE, Span
 from ...grammar.suggest import did_you_mean
 from .. import ops
 from ..graph import DType, Graph, Value
-from .declarations import TensorSpec
-from .expressions import CLOCK, bind, check_requirement, evaluate
-from .schedules import Memory, clock
+from .declarations import TensorSpec, elements
+from .expressions import CLOCK, bind
+from .schedules import clock
 from .states import StateSpec, average_of
-from .values import Context, Definitions, Failed, as_tensor, describe, fail, is_number, seen_from, spread
+from .updates import AGAIN, Found, apply
+from .values import Context, Definitions, Failed, fail, seen_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,6 @@ class Group:
 
     def takes(self, path: str) -> bool:
         return any(fnmatchcase(path, pattern) for pattern in self.patterns)
-
-
-@dataclass(slots=True)
-class _Step:
-    """What one step writes, as it is found."""
-
-    outputs: dict[str, Value] = field(default_factory=dict)
-    specs: list[StateSpec] = field(default_factory=list)
-    schedules: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,8 @@ class Optimizers:
         if parameters not in self.known:
             graph = Graph("states")
             gradients = {p.path: ops.input(graph, f"gradient.{p.path}", p.dtype, p.shape) for p in parameters}
-            self.known[parameters] = tuple(self._step(graph, parameters, gradients).specs)
+            loss = ops.input(graph, "loss", self.dtype, ())
+            self.known[parameters] = tuple(self._step(graph, parameters, gradients, loss).specs)
         return self.known[parameters]
 
     def check(self) -> None:
@@ -72,13 +65,16 @@ class Optimizers:
         for group in self.groups:
             graph = Graph("check")
             gradients = {"weight": ops.input(graph, "gradient.weight", self.dtype, (1,))}
-            self._group(graph, group, [weight], gradients, _Step())
+            loss = ops.input(graph, "loss", self.dtype, ())
+            self._group(graph, group, [weight], gradients, loss, Found())
 
     def update(
-        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]
+        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value], loss: Value
     ) -> dict[str, Value]:
-        """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path."""
-        return self._step(graph, parameters, self._clipped(graph, parameters, gradients)).outputs
+        """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path, and ``again``, which is not 0
+        where the step is to go on with another evaluation on the same rows."""
+        found = self._step(graph, parameters, self._clipped(graph, parameters, gradients), loss)
+        return found.outputs | ({} if found.again is None else {AGAIN: found.again})
 
     def with_learning_rate(self, lr: float) -> Optimizers:
         """With the ``lr`` of the group without patterns replaced; raises ValueError where there is no such argument."""
@@ -118,10 +114,12 @@ class Optimizers:
                          help=did_you_mean(pattern, paths, "there are " + ", ".join(paths[:8])))  # fmt: skip
         return found
 
-    def _step(self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value]) -> _Step:
-        found = _Step()
+    def _step(
+        self, graph: Graph, parameters: Sequence[TensorSpec], gradients: Mapping[str, Value], loss: Value
+    ) -> Found:
+        found = Found()
         for group, members in zip(self.groups, self.members(parameters), strict=True):
-            self._group(graph, group, members, gradients, found)
+            self._group(graph, group, members, gradients, loss, found)
         if self.ema is not None:
             _average(graph, self.ema, parameters, found)
         found.specs += found.schedules.specs
@@ -134,7 +132,8 @@ class Optimizers:
         group: Group,
         members: Sequence[TensorSpec],
         gradients: Mapping[str, Value],
-        found: _Step,
+        loss: Value,
+        found: Found,
     ) -> None:
         ctx = Context(graph, self.dtype, self.definitions, path="optimizer", memory=found.schedules)
         ctx.names |= clock(ctx)
@@ -143,16 +142,25 @@ class Optimizers:
         if definition is None or definition.kind != "optimizer":
             fail("E0202", f"there is no optimizer `{name.id}`", name.span, "unknown")
         arguments = bind(ctx, definition, group.call.arguments, group.call.span)
-        for parameter in members:
-            leaf = ops.input(graph, f"param.{parameter.path}", parameter.dtype, parameter.shape)
-            names = arguments | {n: ctx.names[n] for n in CLOCK}
-            names |= {"param": leaf, "grad": gradients[parameter.path]}
-            inner = ctx.inside(names, group.call.span, f"optimizer.{parameter.path}", definition)
-            try:
-                _one(inner, definition, parameter.path, leaf, found)
-            except Failed as failure:
-                failure.diagnostic = seen_from(failure.diagnostic, group.call.span)
-                raise
+        names = arguments | {n: ctx.names[n] for n in CLOCK} | {"loss": loss}
+        pattern = next((x for x in definition.body if isinstance(x, s.Input)), None)
+        try:
+            if pattern is None:
+                for p in members:
+                    leaf = ops.input(graph, f"param.{p.path}", p.dtype, p.shape)
+                    own = names | {"param": leaf, "grad": gradients[p.path]}
+                    inner = ctx.inside(own, group.call.span, f"optimizer.{p.path}", definition)
+                    found.outputs[f"param.{p.path}"] = apply(inner, definition, p.path, leaf, found)
+            elif members:
+                owner = f"group.{self.groups.index(group)}"
+                inner = ctx.inside(names, group.call.span, f"optimizer.{owner}", definition)
+                _joined(inner, definition, pattern, owner, members, gradients, found)
+        except Failed as failure:
+            failure.diagnostic = seen_from(failure.diagnostic, group.call.span)
+            raise
+        if found.again is not None and (len(self.groups) > 1 or self.ema is not None):
+            fail("E0503", f"`{name.id}` evaluates the network several times a step", group.call.span, "not alone",
+                 help="it can stand neither beside other optimizers nor with `ema`")  # fmt: skip
 
     # clipping
 
@@ -190,7 +198,38 @@ class Optimizers:
         return definition is not None and any("grad" in s.names(statement) for statement in definition.body)
 
 
-def _average(graph: Graph, decay: float, parameters: Sequence[TensorSpec], found: _Step) -> None:
+def _joined(
+    ctx: Context,
+    definition: s.Definition,
+    pattern: s.Input,
+    owner: str,
+    members: Sequence[TensorSpec],
+    gradients: Mapping[str, Value],
+    found: Found,
+) -> None:
+    """A step of all members at once, as one vector in their order."""
+    graph = ctx.graph
+    counts = [elements(p.shape) for p in members]
+    size = pattern.shape.items[0] if len(pattern.shape.items) == 1 else None
+    if pattern.name.id != "param" or not isinstance(size, s.Name):
+        fail("E0503", "an optimizer of all parameters at once says `input param: [size]`", pattern.span)
+    leaves = [ops.input(graph, f"param.{p.path}", p.dtype, p.shape) for p in members]
+    ctx.names |= {
+        "param": _flat(graph, leaves), "grad": _flat(graph, [gradients[p.path] for p in members]), size.id: sum(counts)
+    }  # fmt: skip
+    new = apply(ctx, definition, owner, ctx.names["param"], found)
+    start = 0
+    for p, count in zip(members, counts, strict=True):
+        piece = ops.slice(graph, new, [start], (start + count,), [1])
+        found.outputs[f"param.{p.path}"] = ops.reshape(graph, piece, p.shape)
+        start += count
+
+
+def _flat(graph: Graph, tensors: Sequence[Value]) -> Value:
+    return ops.concat(graph, [ops.reshape(graph, v, (elements(v.shape),)) for v in tensors], 0)
+
+
+def _average(graph: Graph, decay: float, parameters: Sequence[TensorSpec], found: Found) -> None:
     """Moving averages of the new parameters; the first step's are the parameters themselves."""
     step = ops.input(graph, "scalar.step", DType.int64, ())
     first = ops.binary(graph, "eq", step, ops.constant(graph, 1, DType.int64))
@@ -206,39 +245,3 @@ def _average(graph: Graph, decay: float, parameters: Sequence[TensorSpec], found
 def _within(graph: Graph, value: Value, limit: float) -> Value:
     least = ops.binary(graph, "minimum", value, ops.full_like(graph, value, limit))
     return ops.binary(graph, "maximum", least, ops.full_like(graph, value, -limit))
-
-
-def _one(ctx: Context, definition: s.Definition, path: str, leaf: Value, found: _Step) -> None:
-    """One parameter's step."""
-    graph, states, updated = ctx.graph, {}, {}
-    for statement in definition.body:
-        match statement:
-            case s.State():
-                value = evaluate(ctx, statement.init)
-                if not is_number(value):
-                    fail(
-                        "E0405", f"a state begins with a known number, not {describe(value)}", statement.span
-                    )
-                name = statement.name.id
-                state = f"state.{path}.{name}"
-                states[name] = StateSpec(state, leaf.shape, leaf.dtype, value)  # type: ignore[arg-type]
-                ctx.names[name] = ops.input(graph, state, leaf.dtype, leaf.shape)
-            case s.Let():
-                ctx.names[statement.name.id] = evaluate(ctx, statement.value)
-            case s.Require():
-                check_requirement(ctx, statement)
-            case s.Update():
-                value = as_tensor(ctx, evaluate(ctx, statement.value), statement.span, leaf.dtype)
-                with ctx.at(statement.span):
-                    ready = spread(ctx, ops.cast(graph, value, leaf.dtype), leaf.shape)
-                ctx.names[statement.name.id] = updated[statement.name.id] = ready
-            case _:
-                fail("E0503", "this statement cannot stand in an optimizer", statement.span)
-    for name, spec in states.items():
-        initial = graph.inputs.get(spec.leaf)
-        if updated.get(name) in (None, initial):
-            graph.inputs.pop(spec.leaf, None)
-            continue
-        found.specs.append(spec)
-        found.outputs[spec.leaf] = updated[name]
-    found.outputs[f"param.{path}"] = updated.get("param", leaf)

@@ -1,6 +1,6 @@
 """``scan``: a recurrence over time, from a function of the language to one operation of the graph.
 
-In: the definition of a step, sequences ``[n, time, ...]``, first states, constants. Out: the states after each step,
+In: the definition of a step, sequences ``[n, time, ...]`` or ``[time, ...]``, first states, constants. Out: the states after each step,
 ``[n, time, ...]``. The step is evaluated once, into a graph of its own.
 """
 
@@ -12,7 +12,7 @@ from ...grammar import syntax as s
 from ...grammar.diagnostics import Label
 from ...grammar.source import Span
 from .. import ops
-from ..graph import ROWS, Graph, Value, show_shape
+from ..graph import Graph, Shape, Value, show_shape
 from ..ops.recurrence import Body, part, time_dim
 from .builtins import BUILTINS, REQUIRED, Builtin
 from .expressions import bind, run_body
@@ -26,15 +26,18 @@ def _scan(
     states = _tensors(ctx, init, span, "`init` is a list of the first states")
     fixed = _tensors(ctx, constants, span, "`constants` is a list of tensors")
     backward = as_bool(reverse, span)
-    length = sequences[0].shape[1] if sequences else 0
-    if not sequences or not isinstance(length, int) or any(v.shape[1] != length for v in sequences):
+    lengths = {v.shape[time_dim(v.shape)] for v in sequences}
+    length = next(iter(lengths), 0)
+    if len(lengths) != 1 or not isinstance(length, int):
         shapes = ", ".join(show_shape(v.shape) for v in sequences) or "none"
-        fail("E0402", f"sequences have one length, in their second dimension, not {shapes}", span)
+        fail(
+            "E0402",
+            f"sequences have one length, in the dimension behind the observations, not {shapes}",
+            span,
+        )
     body = Graph("step")
     leaves = [ops.input(body, f"carry.{i}", v.dtype, v.shape) for i, v in enumerate(states)]
-    each = [
-        ops.input(body, f"each.{i}", v.dtype, (v.shape[0], *v.shape[2:])) for i, v in enumerate(sequences)
-    ]
+    each = [ops.input(body, f"each.{i}", v.dtype, _at_one_time(v)) for i, v in enumerate(sequences)]
     const = [ops.input(body, f"const.{i}", v.dtype, v.shape) for i, v in enumerate(fixed)]
     for i, value in enumerate(_stepped(ctx, body, step, span, [*each, *leaves, *const], states)):
         body.outputs[f"next.{i}"] = value
@@ -47,9 +50,15 @@ def _scan(
 
 
 def _sequence(value: Any, span: Span) -> Value:
-    if not isinstance(value, Value) or len(value.shape) < 2 or value.shape[0] is not ROWS:
-        fail("E0303", f"a sequence [n, time, ...] is needed here, not {describe(value)}", span)
+    if not isinstance(value, Value) or len(value.shape) <= time_dim(value.shape):
+        fail("E0303", f"a sequence [n, time, ...] is needed here, or one [time, ...] that does not depend on the observation, "
+             f"not {describe(value)}", span)  # fmt: skip
     return value
+
+
+def _at_one_time(sequence: Value) -> Shape:
+    dim = time_dim(sequence.shape)
+    return (*sequence.shape[:dim], *sequence.shape[dim + 1 :])
 
 
 def _tensors(ctx: Context, values: Any, span: Span, what: str) -> list[Value]:

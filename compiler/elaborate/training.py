@@ -145,13 +145,15 @@ class TrainPlan:
         """The optimizers' states."""
         return self.optimizers.states(network.parameters)
 
-    def update(self, graph: Graph, network: Network, gradients: Mapping[str, Value]) -> dict[str, Value]:
-        """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path."""
+    def update(
+        self, graph: Graph, network: Network, gradients: Mapping[str, Value], loss: Value
+    ) -> dict[str, Value]:
+        """New contents of ``param.*`` and ``state.*`` leaves from the gradients by path and the loss."""
         if not self.trains:
             fail(
                 "E0507", "the train block names no optimizer", self.loss_span, help="add `optimizer = adam()`"
             )
-        return self.optimizers.update(graph, network.parameters, gradients)
+        return self.optimizers.update(graph, network.parameters, gradients, loss)
 
 
 def leaves_of(graph: Graph, goal: Goal) -> dict[str, Value]:

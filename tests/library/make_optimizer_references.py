@@ -1,16 +1,18 @@
 """Writes what torch's optimizers do: ``python -m tests.library.make_optimizer_references``. Needs torch.
 
 In: the table of ``optimizers.py``. Out: ``reference_optimizers.safetensors``: the data, the initial parameters, and for
-each case the parameters after the steps of ``STEPS``.
+each case the parameters after the steps of ``steps_of``.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .optimizers import CASES, REFERENCE, STEPS
+from .optimizers import CASES, REFERENCE, steps_of
 
 
 class Lion(torch.optim.Optimizer):
@@ -37,6 +39,13 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
 
 
+def loss_of(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+    optimizer.zero_grad()
+    loss = nn.functional.mse_loss(net(x), y)
+    loss.backward()
+    return loss
+
+
 def main() -> None:
     torch.manual_seed(0)
     x, first = torch.randn(12, 3).double(), network()
@@ -47,11 +56,14 @@ def main() -> None:
         net = network()
         net.load_state_dict(first.state_dict())
         optimizer = eval(case, {"torch": torch, "Lion": Lion, "p": list(net.parameters())})
-        for step in range(1, max(STEPS) + 1):
-            optimizer.zero_grad()
-            nn.functional.mse_loss(net(x), y).backward()
-            optimizer.step()
-            if step in STEPS:
+        evaluated = partial(loss_of, net, optimizer, x, y)
+        for step in range(1, max(steps_of(name)) + 1):
+            if isinstance(optimizer, torch.optim.LBFGS):
+                optimizer.step(evaluated)
+            else:
+                evaluated()
+                optimizer.step()
+            if step in steps_of(name):
                 found |= {f"{name}/{step}/{n}": v.clone() for n, v in net.state_dict().items()}
     save_file(found, REFERENCE)
     print(len(CASES), "cases,", REFERENCE.stat().st_size, "bytes")

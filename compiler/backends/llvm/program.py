@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ....runtime.artifact import DIVERGED, EXHAUSTED, FINISHED, SCALARS, SLOT, STOPPED
 from ...graph import DType
 from ...program import (
+    Again,
     Batches,
     Best,
     Clock,
@@ -98,11 +99,15 @@ def _statement(t: _Text, statement: Statement, module: Module, width: int) -> No
         case Rows(tensors):
             _rows(t, tensors)
         case Forward(unit):
+            t.do("br label %evaluate")
+            t.label("evaluate")
             _run(t, f"{unit}_forward")
         case Finite(loss):
             _finite(t, loss)
         case Update(unit):
             _run(t, f"{unit}_update")
+        case Again(wanted):
+            _again(t, wanted)
         case Sum():
             _sum(t)
         case Mean():
@@ -228,12 +233,22 @@ def _run(t: _Text, entry: str) -> None:
 
 
 def _finite(t: _Text, loss: Number) -> None:
-    t.do(f"%loss = fadd double {_number(t, '%table', loss)}, -0.0")
+    found = t.emit(f"fadd double {_number(t, '%table', loss)}, -0.0")
+    first = t.emit(f"icmp eq i64 {t.get('evaluations')}, 0")
+    t.do(f"%loss = select i1 {first}, double {found}, double {t.get('last_loss', 'double')}")
     t.set("last_loss", "%loss", "double")
     size = t.emit("call double @llvm.fabs.f64(double %loss)")
     finite = t.emit(f"fcmp one double {size}, 0x7FF0000000000000")
     t.do(f"br i1 {finite}, label %update, label %diverged")
     t.label("update")
+
+
+def _again(t: _Text, wanted: Number) -> None:
+    t.set("evaluations", t.emit(f"add i64 {t.get('evaluations')}, 1"))
+    more = t.emit(f"fcmp une double {_number(t, '%table', wanted)}, 0.0")
+    t.do(f"br i1 {more}, label %evaluate, label %accepted")
+    t.label("accepted")
+    t.set("evaluations", "0")
 
 
 def _sum(t: _Text) -> None:
