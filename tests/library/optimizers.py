@@ -43,6 +43,10 @@ CASES = {
     "rprop(0.1, etaminus = 0.3, etaplus = 1.5, step_size_max = 0.2)": "torch.optim.Rprop(p, 0.1, (0.3, 1.5), (1e-6, 0.2))",
     "asgd(0.1)": "torch.optim.ASGD(p, 0.1)",
     "asgd(0.1, lambd = 0.01, alpha = 0.5, weight_decay = 0.1)": "torch.optim.ASGD(p, 0.1, 0.01, 0.5, weight_decay=0.1)",
+    "adafactor": "torch.optim.Adafactor(p)",
+    "adafactor(0.3, beta2_decay = -0.5, eps1 = 1e-2, eps2 = 0.1, d = 1.2, weight_decay = 0.1)": (
+        "torch.optim.Adafactor(p, 0.3, -0.5, (1e-2, 0.1), 1.2, 0.1)"
+    ),
     "lbfgs(max_iter = 1)": "torch.optim.LBFGS(p, max_iter=1)",
     "lbfgs(0.5, max_iter = 4, history_size = 3, tolerance_change = 1e-4)": "torch.optim.LBFGS(p, 0.5, 4, history_size=3, tolerance_change=1e-4)",
     'lbfgs(max_iter = 5, line_search_fn = "strong_wolfe")': "torch.optim.LBFGS(p, max_iter=5, line_search_fn='strong_wolfe')",
