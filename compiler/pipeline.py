@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..runtime import cache
 from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
+from .backends.cuda.module import Entry as CudaEntry
+from .backends.cuda.module import Module as CudaModule
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
@@ -42,6 +44,19 @@ def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -
         source_state(Path(__file__).parent),
     )
     return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train))))
+
+
+def build_cuda(graphs: Mapping[str, Graph], orders: Orders) -> Artifact:
+    """The same for a CUDA device: the artifact's code is the text of a module."""
+    name = cache.key(describe(graphs, orders), "cuda", source_state(Path(__file__).parent))
+    return unpack(cache.cached(name, lambda: pack(_built_cuda(graphs, orders))))
+
+
+def _built_cuda(graphs: Mapping[str, Graph], orders: Orders) -> Artifact:
+    module = CudaModule()
+    units = {n: lower(g, orders, vector_bytes=0) for n, g in graphs.items()}
+    layouts = {n: _layout(module.add(unit, n), unit) for n, unit in units.items()}
+    return Artifact(module.text().encode(), layouts, most_rows=module.most_rows)
 
 
 def _built(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Artifact:
@@ -98,7 +113,7 @@ def module_text(
     return module.text(), totals
 
 
-def _layout(entry: Entry, unit: Unit) -> UnitLayout:
+def _layout(entry: Entry | CudaEntry, unit: Unit) -> UnitLayout:
     table = [_tensor(b, *unit.memory.offsets.get(b.name, (0, 0))) for b in entry.buffers]
     slots = {b: i for i, b in enumerate(entry.buffers)}
     return UnitLayout(

@@ -46,21 +46,36 @@ class UnitLayout:
     row_bytes: int
     work: tuple[int, int] = (0, 0)
 
+    def place(self, tensor: TensorLayout, capacity: int) -> int:
+        """Where a tensor of the work memory lies, in bytes from its start, when there is room for so many rows."""
+        if not tensor.per_row:
+            return tensor.fixed
+        return -(-(self.fixed_bytes + tensor.per_row_offset * capacity) // 64) * 64
+
+    def work_bytes(self, capacity: int) -> int:
+        """The size of the work memory for so many rows."""
+        return self.fixed_bytes + self.row_bytes * capacity + 256
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Object code of some units; ``train`` names the entry that runs whole epochs, if there is one."""
+    """The code of some units; ``train`` names the entry that runs whole epochs, if there is one.
+
+    code: object code, or the text of a CUDA module. most_rows: for how many rows that text's indices may be ``int``.
+    """
 
     code: bytes
     units: Mapping[str, UnitLayout]
     train: str | None = None
     totals: tuple[str, ...] = ()
+    most_rows: int = 0
 
 
 def pack(artifact: Artifact) -> bytes:
     """The artifact as bytes: a line of JSON, then the code."""
     units = {name: asdict(unit) for name, unit in artifact.units.items()}
-    head = {"units": units, "train": artifact.train, "totals": artifact.totals}
+    head: dict[str, Any] = {"units": units, "train": artifact.train, "totals": artifact.totals}
+    head["most_rows"] = artifact.most_rows
     return json.dumps(head).encode() + b"\n" + artifact.code
 
 
@@ -69,7 +84,7 @@ def unpack(content: bytes) -> Artifact:
     line, _, code = content.partition(b"\n")
     head = json.loads(line)
     units = {name: _unit(fields) for name, fields in head["units"].items()}
-    return Artifact(code, units, head["train"], tuple(head["totals"]))
+    return Artifact(code, units, head["train"], tuple(head["totals"]), head["most_rows"])
 
 
 def _unit(fields: dict[str, Any]) -> UnitLayout:
@@ -101,6 +116,10 @@ MOST_THREADS = 63
 POOL_SLOTS = 32
 GRAIN = 65536
 """Scalar operations of one kernel that are worth a thread."""
+BLOCK_THREADS = 512
+"""Threads of a block on a GPU: the order in which a sum's terms are added depends on it, so it is one number for all."""
+SHARED_BYTES = 1024
+"""A block's memory for its warps' parts of a sum; tables of addresses lie behind it."""
 SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss", "seed")
 RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)
 """Values of ``status``: EXHAUSTED means that patience ran out."""

@@ -44,15 +44,25 @@ def aligned(count: int) -> Array:
 
 def view(block: Array, layout: TensorLayout, offset: int, rows: int | None = None) -> Array:
     """A NumPy view, in logical dimensions, of a tensor that lies in a block of bytes."""
-    shape = (rows, *layout.shape) if layout.per_row else layout.shape
-    physical = tuple(shape[d] for d in layout.order)
-    dtype = np.dtype(layout.dtype)
-    padded = (*physical[:-1], layout.pitch) if len(physical) > 1 and layout.pitch else physical
-    count = int(np.prod(padded, dtype=np.int64))  # type: ignore[arg-type]
-    flat = block[offset : offset + count * dtype.itemsize].view(dtype)
-    inverse = [layout.order.index(d) for d in range(len(shape))]
-    whole = flat.reshape(padded)  # type: ignore[arg-type]
-    return whole[..., : physical[-1]].transpose(inverse) if padded != physical else whole.transpose(inverse)
+    padded = physical(layout, rows)
+    flat = block[offset : offset + byte_count(layout, rows)].view(np.dtype(layout.dtype))
+    inverse = [layout.order.index(d) for d in range(len(padded))]
+    whole = flat.reshape(padded)
+    if len(padded) > 1:  # without the gap behind each run
+        whole = whole[..., : layout.shape[layout.order[-1] - layout.per_row]]
+    return whole.transpose(inverse)
+
+
+def physical(layout: TensorLayout, rows: int | None = None) -> tuple[int, ...]:
+    """Extents in memory from the outermost to the innermost, the gap behind each run included."""
+    shape = (rows or 0, *layout.shape) if layout.per_row else layout.shape
+    extents = tuple(shape[d] for d in layout.order)
+    return (*extents[:-1], layout.pitch) if len(extents) > 1 and layout.pitch else extents
+
+
+def byte_count(layout: TensorLayout, rows: int | None = None) -> int:
+    """The bytes of a tensor from its first element to its last."""
+    return int(np.prod(physical(layout, rows), dtype=np.int64)) * np.dtype(layout.dtype).itemsize
 
 
 class Model:
@@ -142,7 +152,7 @@ class Frame:
     def __init__(self, layout: UnitLayout, model: Model, rows: int) -> None:
         self.layout = layout
         self.capacity = -(-max(rows, 1) // 16) * 16
-        self.work = aligned(layout.fixed_bytes + layout.row_bytes * self.capacity + 256)
+        self.work = aligned(layout.work_bytes(self.capacity))
         self.scalars = np.zeros(len(SCALARS), np.int64)
         self.table = np.zeros(max(len(layout.table), 1), np.uint64)
         self.model = model
@@ -151,23 +161,15 @@ class Frame:
             if tensor.space == "model":
                 self.table[slot] = model.block.ctypes.data + offsets[tensor.name]
             elif tensor.space == "work":
-                self.table[slot] = self.work.ctypes.data + self._offset(tensor)
+                self.table[slot] = self.work.ctypes.data + layout.place(tensor, self.capacity)
             elif tensor.space == "scalar":
                 self.table[slot] = self.scalars.ctypes.data + 8 * SCALARS.index(
                     tensor.name.removeprefix("scalar.")
                 )
 
-    def _offset(self, tensor: TensorLayout) -> int:
-        base = (
-            self.layout.fixed_bytes + tensor.per_row_offset * self.capacity
-            if tensor.per_row
-            else tensor.fixed
-        )
-        return -(-base // 64) * 64 if tensor.per_row else base
-
     def output(self, name: str, rows: int) -> Array:
         tensor = self.layout.table[self.layout.outputs[name]]
-        return view(self.work, tensor, self._offset(tensor), rows)
+        return view(self.work, tensor, self.layout.place(tensor, self.capacity), rows)
 
 
 class Run:

@@ -34,7 +34,7 @@ from netc.compiler.plan import amount, duration
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.net"))
 NETWORKS = sorted((ROOT / "tests" / "reference").glob("*.net"))
-STAGES = ("ast", "graph", "gradient", "loops", "program", "llvm", "asm", "plan")
+STAGES = ("ast", "graph", "gradient", "loops", "program", "llvm", "asm", "cuda", "plan")
 DOCUMENTATION = ROOT / "docs" / "ir.md"
 Show = Callable[..., str]
 REGRESSION = str(ROOT / "examples" / "regression.net")
@@ -59,6 +59,7 @@ def test_every_stage_of_every_example(path: Path, stage: str, show: Show) -> Non
     landmark = {
         "ast": f"Net {_net(path)}", "graph": "outputs\n    loss = %", "gradient": "d_", "loops": "kernel 0 ",
         "program": "for every batch left:", "llvm": "define void @step(ptr %table", "asm": ".globl\tstep",
+        "cuda": 'extern "C" __global__ void __launch_bounds__(512, 1) netc_step(',
         "plan": "total",
     }[stage]  # fmt: skip
     assert landmark in text

@@ -104,7 +104,10 @@ def _sums(operand: Value, dim: int, reader: Value) -> bool:
 def lower(
     graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64, fused: bool = True
 ) -> Unit:
-    """Kernels, buffers and memory of a graph. ``fused=False`` leaves every kernel by itself."""
+    """Kernels, buffers and memory of a graph. ``fused=False`` leaves every kernel by itself.
+
+    vector_bytes: of the machine's vectors; 0 for one whose threads compute numbers, where nothing is laid out for lanes.
+    """
     return Lowering(graph, orders, vector_bytes, fused).unit()
 
 
@@ -251,7 +254,7 @@ class Lowering:
             return 1
         kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
         kind = value.dtype if value.dtype.is_float else min(kinds, key=lambda k: k.itemsize, default=None)
-        return 1 if kind is None else self.vector_bytes // kind.itemsize
+        return 1 if kind is None else max(self.vector_bytes // kind.itemsize, 1)
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
         """The order of the parameters of that shape: gradients lie as what they update. Observations are outermost."""

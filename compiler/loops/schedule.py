@@ -37,7 +37,9 @@ def _mismatch(loads: Sequence[Load], axis: Axis) -> int:
 
 
 def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
-    """The schedule of a kernel for vectors of that many bytes."""
+    """The schedule of a kernel for vectors of that many bytes; for none there is nothing to choose."""
+    if not vector_bytes:
+        return Schedule()
     width = max(vector_bytes // _element_bytes(kernel), 1)
     if kernel.resident:
         lanes = kernel.axes[-1]

@@ -23,7 +23,7 @@ from ..compiler.listing import listing
 from ..compiler.loops.lower import lower
 from ..compiler.loops.text import unit_text
 from ..compiler.loops.unit import Unit
-from ..compiler.pipeline import module_text
+from ..compiler.pipeline import build_cuda, module_text
 from ..compiler.plan import make_plan, table
 from ..compiler.program import outline as program_outline
 from ..compiler.program import training
@@ -32,11 +32,12 @@ from ..grammar.files import read_source
 from ..grammar.outline import outline
 from ..grammar.parser import parse
 from ..model import Model
+from ..runtime.cuda.units import whole_text
 from .entry import PREFIX, show_entry
 from .main import settings_of
 from .probe import prober
 
-STAGES = ("ast", "graph", "gradient", "loops", "program", "llvm", "asm", "plan")
+STAGES = ("ast", "graph", "gradient", "loops", "program", "llvm", "asm", "cuda", "plan")
 UNITS = ("step", "gradient", "evaluate", "predict", "forward", "backward", "train")
 DEFAULT_ROWS = 64
 
@@ -104,6 +105,8 @@ class _Shown:
         if stage in ("llvm", "asm"):
             text = self._module(unit)[0]
             return text if stage == "llvm" else assembly(text)
+        if stage == "cuda":
+            return self._cuda(unit)
         if stage == "program":
             return self._program()
         if stage == "gradient":
@@ -149,6 +152,14 @@ class _Shown:
             {g.name: g for g in graphs}, self.model.orders, Module(), lowered, entries, train=unit == "train"
         )
         return text, lowered, entries, totals
+
+    def _cuda(self, unit: str | None) -> str:
+        """The CUDA C++ of one unit."""
+        if unit == "train":
+            raise click.UsageError("--stage cuda shows one unit: step, gradient, evaluate, predict, ...")
+        graph = self.graph(unit)
+        artifact = build_cuda({graph.name: graph}, self.model.orders)
+        return whole_text(artifact.code.decode()).rstrip()
 
     def _program(self) -> str:
         _, lowered, entries, totals = self._module("train")

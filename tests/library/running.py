@@ -119,17 +119,17 @@ Orders = dict[str, tuple[int, ...]]
 
 
 @cache
-def _parts(family: str, dtype: str) -> tuple[tuple[dict[str, Case], Orders], ...]:
+def parts(family: str, dtype: str) -> tuple[tuple[dict[str, Case], Orders], ...]:
     """The cases of a family by unit, in groups in which leaves of one name are laid out alike."""
-    parts: list[tuple[dict[str, Case], Orders]] = []
+    found: list[tuple[dict[str, Case], Orders]] = []
     for number, case in enumerate(families()[family]):
         orders = choose_orders(compiled(case, dtype).graph)
-        part = next((p for p in parts if len(p[0]) < TOGETHER and _agree(p[1], orders)), None)
+        part = next((p for p in found if len(p[0]) < TOGETHER and _agree(p[1], orders)), None)
         if part is None:
-            parts.append(part := ({}, {}))
+            found.append(part := ({}, {}))
         part[0][f"case_{number}"] = case
         part[1].update(orders)
-    return tuple(parts)
+    return tuple(found)
 
 
 def _agree(a: Orders, b: Orders) -> bool:
@@ -139,7 +139,7 @@ def _agree(a: Orders, b: Orders) -> bool:
 @cache
 def _artifact(family: str, part: int, dtype: str) -> Mapping[Case, Unit]:
     """The units of some cases of a family, compiled together."""
-    cases, orders = _parts(family, dtype)[part]
+    cases, orders = parts(family, dtype)[part]
     graphs = {n: compiled(c, dtype).graph for n, c in cases.items()}
     artifact = build(graphs, orders)
     library = Library(artifact)
@@ -150,7 +150,7 @@ def _artifact(family: str, part: int, dtype: str) -> Mapping[Case, Unit]:
 def native(family: str, case: Case, dtype: str, reference: Mapping[str, Array]) -> Arrays:
     """What compiled code computes in ``float32`` or ``float64``."""
     made = compiled(case, dtype)
-    part = next(i for i, (cases, _) in enumerate(_parts(family, dtype)) if case in cases.values())
+    part = next(i for i, (cases, _) in enumerate(parts(family, dtype)) if case in cases.values())
     unit = _artifact(family, part, dtype)[case]
     views = unit.model.views
     for name, array in states(made, reference).items():

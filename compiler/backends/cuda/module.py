@@ -1,0 +1,134 @@
+"""A module's text: the prelude, each distinct kernel once, a function for each unit or part of one, entries.
+
+In: units. Out: CUDA C++ with an entry ``netc_<name>(table, rows, step, seed)`` for each, where the table holds the addresses of
+the unit's buffers in the order of ``Entry.buffers``. One launch runs all kernels of a unit, with barriers of the grid
+between those that depend on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from ....runtime.artifact import BLOCK_THREADS, SHARED_BYTES
+from ...graph import ROWS
+from ...loops.ir import Axis, Buffer, Kernel, Scheduled
+from ...loops.rewrite import walk
+from ...loops.unit import Unit
+from ...loops.work import Amount, work
+from .barriers import barriers
+from .kernel import NAME, KernelWriter
+from .scalars import TYPES
+
+LARGEST_INDEX = 2**30
+Table = Mapping[Buffer, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """``buffers``: whose addresses the caller puts into the table, in order. ``work``: of all its kernels."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    work: Amount
+
+
+class Module:
+    """Gathers kernels, units and entries."""
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, str] = {}
+        self.functions: list[str] = []
+        self.entries: list[str] = []
+        self.per_row = 1
+        """The most elements that one observation has in a buffer or a loop."""
+
+    @property
+    def most_rows(self) -> int:
+        """The largest number of observations that indices of 32 bits can tell apart."""
+        return LARGEST_INDEX // self.per_row
+
+    def add(self, unit: Unit, name: str, split: int | None = None) -> Entry:
+        """The unit's kernels under a name, the functions that run them in turn, and the unit's own entry.
+
+        split: makes functions ``<name>_forward`` of so many kernels and ``<name>_update`` of the others as well.
+        """
+        table: dict[Buffer, int] = {}
+        calls = [(k.kernel, self._call(k, table)) for k in unit.kernels]
+        for buffer in (*unit.inputs.values(), *unit.outputs.values()):
+            table.setdefault(buffer, len(table))
+        waits = barriers(unit.kernels, unit.memory)
+        parts = {f"{name}_all": slice(None)}
+        if split is not None:
+            parts |= {f"{name}_forward": slice(split), f"{name}_update": slice(split, None)}
+        for function, part in parts.items():
+            self.functions.append(_function(function, calls[part], waits[part]))
+        self.entries.append(_entry(name, len(table)))
+        amounts = [work(k.kernel) for k in unit.kernels]
+        return Entry(f"netc_{name}", tuple(table), (sum(a for a, _ in amounts), sum(b for _, b in amounts)))
+
+    def _call(self, scheduled: Scheduled, table: dict[Buffer, int]) -> str:
+        """The call of a kernel, which is written if it is a new one."""
+        kernel = scheduled.kernel
+        text, buffers = KernelWriter(kernel).write()
+        self.per_row = max(self.per_row, _largest(kernel, buffers))
+        name = self.kernels.setdefault(text, f"k{len(self.kernels)}")
+        pointers = [f"({TYPES[b.dtype]} *)table[{table.setdefault(b, len(table))}]" for b in buffers]
+        given = [] if kernel.repeat is None else [kernel.repeat.axis.name]
+        return f"{name}({', '.join([*pointers, 'rows', 'step', 'seed', *given])});"
+
+    def text(self) -> str:
+        """The whole module but for the type of its indices: ``int`` for up to ``most_rows`` observations."""
+        prelude = (Path(__file__).parent / "prelude.cuh").read_text(encoding="utf-8")
+        kernels = [text.replace(NAME, name, 1) for text, name in self.kernels.items()]
+        return "\n\n".join([prelude.strip(), *kernels, *self.functions, *self.entries]) + "\n"
+
+
+def _largest(kernel: Kernel, buffers: Sequence[Buffer]) -> int:
+    """Elements for one observation of the largest loop or buffer."""
+    extents = [_product(kernel.axes)]
+    for e in walk(*(s.value for s in kernel.stores)):
+        extents += [_product(getattr(e, "axes", ()))]
+    return max(*extents, *(b.elements * b.block for b in buffers), 1)
+
+
+def _product(axes: Sequence[Axis]) -> int:
+    size = 1
+    for axis in axes:
+        size *= 1 if axis.extent is ROWS else int(axis.extent)
+    return size
+
+
+def _function(name: str, calls: Sequence[tuple[Kernel, str]], waits: Sequence[bool]) -> str:
+    """Kernels one behind the other, those of a recurrence in a loop; it ends when all have ended."""
+    lines: list[str] = []
+    steps = list(zip(calls, waits, strict=True))
+    for repeat, group in groupby(steps, lambda step: step[0][0].repeat):
+        pad = "    " if repeat is None else "        "
+        if repeat is not None:
+            axis = repeat.axis
+            lines.append(f"    for (index_t {axis.name} = 0; {axis.name} < {axis.extent}; ++{axis.name}) {{")
+        for (_, call), wait in group:
+            lines += [f"{pad}grid_sync();"] * (wait and bool(lines))
+            lines.append(f"{pad}{call}")
+        lines += ["    }"] * (repeat is not None)
+    head = f"static __device__ void {name}(unsigned char *const *table, index_t rows, word32 step, word64 seed) {{"
+    return "\n".join([head, *lines, "    grid_sync();", "}"])
+
+
+def _entry(name: str, size: int) -> str:
+    """A launch of a unit alone."""
+    return "\n".join([
+        f'extern "C" __global__ void __launch_bounds__({BLOCK_THREADS}, 1) netc_{name}(',
+        "    unsigned char *const *given, long long rows, long long step, long long seed) {",
+        f"    unsigned char **table = (unsigned char **)(netc_shared + {SHARED_BYTES});",
+        f"    for (int i = threadIdx.x; i < {size}; i += blockDim.x) table[i] = given[i];",
+        "    __syncthreads();",
+        f"    {name}_all(table, (index_t)rows, (word32)step, (word64)seed);",
+        "}",
+    ])  # fmt: skip
+
+
+__all__ = ["Entry", "Module"]

@@ -1,0 +1,50 @@
+"""What a device is to the runtime: memory, modules and launches, behind one interface.
+
+``device.py`` fills it with CuPy for a GPU; the tests fill it with an emulator on the CPU. All else in this folder is
+the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Bytes on the device, alive as long as this is. The address is divisible by 64."""
+
+    address: int
+    size: int
+    owner: Any
+
+
+class Executor(Protocol):
+    """A device. Launches run one behind the other, in the order they are asked for."""
+
+    threads: int
+    """Threads of a block."""
+
+    def allocate(self, size: int) -> Region:
+        """So many bytes of memory; what it holds is not defined. Raises MemoryError when there are not so many."""
+
+    def upload(self, address: int, array: NDArray[Any]) -> None:
+        """Copies a contiguous array to the device."""
+
+    def download(self, array: NDArray[Any], address: int) -> None:
+        """Fills a contiguous array from the device, once all launches before have ended."""
+
+    def load(self, text: str) -> Any:
+        """The module that a CUDA C++ text makes."""
+
+    def most_blocks(self, module: Any, entry: str, shared: int) -> int:
+        """How many blocks of an entry the device holds at once."""
+
+    def launch(self, module: Any, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
+        """Starts an entry: no more than ``most_blocks`` blocks, all at once. arguments: integers and addresses."""
+
+
+__all__ = ["Executor", "Region"]

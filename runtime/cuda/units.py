@@ -1,0 +1,134 @@
+"""Units on a device: their work memory, their tables of addresses, their calls.
+
+In: a module's text, the layout of its units, an executor. The model's tensors are the host's: what a call needs of them goes
+to the device with it, so that a change made in Python is seen by the next call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import SCALARS, SHARED_BYTES, Artifact, TensorLayout, UnitLayout
+from ..cpu import Model, byte_count, view
+from .executor import Executor, Region
+
+Array = NDArray[Any]
+BLOCK_WORK = 2_000_000
+"""Scalar operations of a launch up to which one block, without barriers of the grid, is the faster way."""
+
+
+class Library:
+    """A loaded module. One launch at a time: blocks of two launches would wait for each other."""
+
+    def __init__(self, artifact: Artifact, executor: Executor) -> None:
+        self.artifact, self.executor = artifact, executor
+        self.lock = threading.Lock()
+        self._modules: dict[bool, Any] = {}
+
+    def module(self, rows: int) -> Any:
+        """The module for so many rows: with indices of 64 bits where 32 are too few."""
+        wide = rows > self.artifact.most_rows
+        if wide not in self._modules:
+            self._modules[wide] = self.executor.load(whole_text(self.artifact.code.decode(), wide=wide))
+        return self._modules[wide]
+
+    def run(self, entry: str, rows: int, work: int, shared: int, *arguments: int) -> None:
+        """Launches an entry on as many blocks as its work is worth."""
+        module = self.module(rows)
+        blocks = 1 if work <= BLOCK_WORK else self.executor.most_blocks(module, entry, shared)
+        self.executor.launch(module, entry, blocks, shared, arguments)
+
+
+def whole_text(text: str, *, wide: bool = False) -> str:
+    """A module with the type of its indices."""
+    return f"typedef {'long long' if wide else 'int'} index_t;\n\n{text}"
+
+
+class Frame:
+    """Work memory for some rows, and the table of addresses of a unit's buffers."""
+
+    def __init__(
+        self, layout: UnitLayout, model: Region, offsets: Mapping[str, int], executor: Executor, rows: int
+    ) -> None:
+        self.layout, self.executor = layout, executor
+        self.capacity = -(-max(rows, 1) // 16) * 16
+        self.work = executor.allocate(layout.work_bytes(self.capacity))
+        self.scalars = executor.allocate(8 * len(SCALARS))
+        self.addresses = np.zeros(max(len(layout.table), 1), np.uint64)
+        self.table = executor.allocate(self.addresses.nbytes)
+        for slot, tensor in enumerate(layout.table):
+            if tensor.space == "model":
+                self.addresses[slot] = model.address + offsets[tensor.name]
+            elif tensor.space == "work":
+                self.addresses[slot] = self.work.address + layout.place(tensor, self.capacity)
+            elif tensor.space == "scalar":
+                place = SCALARS.index(tensor.name.removeprefix("scalar."))
+                self.addresses[slot] = self.scalars.address + 8 * place
+
+    def send(self) -> None:
+        """Brings the table to the device."""
+        self.executor.upload(self.table.address, self.addresses)
+
+    def output(self, tensor: TensorLayout, rows: int) -> Array:
+        """A copy of a tensor of the work memory."""
+        block = np.zeros(byte_count(tensor, rows), np.uint8)
+        self.executor.download(block, self.work.address + self.layout.place(tensor, self.capacity))
+        return np.array(view(block, tensor, 0, rows), order="C")
+
+
+class Unit:
+    """One entry; calls of several threads wait for each other."""
+
+    def __init__(self, library: Library, layout: UnitLayout, model: Model) -> None:
+        self.library, self.layout, self.model = library, layout, model
+        executor = library.executor
+        self.block = executor.allocate(len(model.block))
+        self.offsets = {x.name: x.fixed for x in model.layouts}
+        self.frame: Frame | None = None
+
+    def call(
+        self, inputs: Mapping[str, Array], rows: int, *, step: int = 0, seed: int = 0
+    ) -> dict[str, Array]:
+        """Runs the unit. inputs: contiguous arrays of the right dtype and shape. Returns copies of the outputs."""
+        executor, layout = self.library.executor, self.layout
+        with self.library.lock:
+            if self.frame is None or self.frame.capacity < rows:
+                self.frame = Frame(layout, self.block, self.offsets, executor, rows)
+            frame = self.frame
+            executor.upload(self.block.address, self.model.block)
+            kept = self._send(frame, inputs, step, seed)
+            work = layout.work[0] + layout.work[1] * rows
+            shared = SHARED_BYTES + frame.addresses.nbytes
+            self.library.run(layout.symbol, rows, work, shared, frame.table.address, rows, step, seed)
+            found = {}
+            for name, slot in layout.outputs.items():
+                if layout.table[slot].space == "work":
+                    found[name] = frame.output(layout.table[slot], rows)
+            if any(layout.table[slot].space == "model" for slot in layout.outputs.values()):
+                executor.download(self.model.block, self.block.address)
+            del kept
+        return found
+
+    def _send(self, frame: Frame, inputs: Mapping[str, Array], step: int, seed: int) -> list[Region]:
+        """Inputs, scalars and the table; what is returned must live until the launch has ended."""
+        executor, kept = frame.executor, []
+        for name, array in inputs.items():
+            slot = self.layout.inputs.get(name)
+            if slot is not None:
+                place = executor.allocate(max(array.nbytes, 1))
+                executor.upload(place.address, array)
+                frame.addresses[slot] = place.address
+                kept.append(place)
+        scalars = np.zeros(len(SCALARS), np.int64)
+        scalars[0], scalars[-1] = step, seed
+        executor.upload(frame.scalars.address, scalars)
+        frame.send()
+        return kept
+
+
+__all__ = ["BLOCK_WORK", "Frame", "Library", "Unit", "whole_text"]
