@@ -140,7 +140,7 @@ def test_references_stay_small() -> None:
 
 TARGETS = {
     "multi_margin_loss": "classes", "cross_entropy_loss": "classes", "nll_loss": "classes",
-    "multilabel_margin_loss": "sets", "hinge_embedding_loss": "signs", "soft_margin_loss": "signs",
+    "ctc_loss": "words", "multilabel_margin_loss": "sets", "hinge_embedding_loss": "signs", "soft_margin_loss": "signs",
 }  # fmt: skip
 """Kinds of target of the losses that do not take numbers from 0 to 1."""
 
@@ -149,7 +149,8 @@ TARGETS = {
 def test_every_loss_trains(name: str) -> None:
     """In a train block, with its defaults: the loss falls."""
     arguments = "var = 0.5" if name == "gaussian_nll_loss" else ""
-    last = {"nll_loss": "log_softmax", "bce_loss": "sigmoid"}.get(name, "identity")
+    times = "linear(15); unflatten(1, [5, 3]); log_softmax(2)"
+    last = {"nll_loss": "log_softmax", "bce_loss": "sigmoid", "ctc_loss": times}.get(name, "identity")
     source = f"net a {{ input x: [4]; linear(3); {last} }}\ntrain {{ loss = {name}({arguments}); optimizer = sgd(lr = 0.1) }}"
     rng = np.random.default_rng(7)
     x = rng.standard_normal((40, 4))
@@ -157,6 +158,16 @@ def test_every_loss_trains(name: str) -> None:
         "classes": np.argmax(x[:, :3], 1),
         "sets": np.stack([np.argmax(x[:, :3], 1), np.full(40, -1), np.full(40, -1)], 1),
         "signs": np.sign(x[:, :3]),
+        "words": np.stack([1 + (x[:, 0] > 0), np.where(x[:, 1] > 0, 1, -1)], 1),
     }.get(TARGETS.get(name, ""), (x[:, :3] > 0).astype(float))
     history = netc.compile(source=source, seed=1).fit(x, target, epochs=20)
     assert history.loss[-1] < history.loss[0]
+
+
+def test_the_ctc_loss_of_labels_that_do_not_fit_the_times_is_infinite() -> None:
+    source = 'net a { input x: [2, 3] }\ntrain { loss = ctc_loss(reduction = "none") }'
+    model = netc.compile(source=source.replace("[2, 3] }", "[2, 3]; log_softmax(2) }"))
+    losses = model.loss(model(np.zeros((2, 2, 3))), np.array([[1, 1], [1, 2]]))
+    assert losses[0] == np.inf
+    assert losses[1] == pytest.approx(2 * np.log(3), rel=1e-6)
+    losses.backward(np.ones(2))

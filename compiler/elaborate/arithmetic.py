@@ -32,6 +32,8 @@ def combine(ctx: Context, e: s.Binary, left: Any, right: Any) -> Any:
     """The value of ``left op right``."""
     if not isinstance(left, Value) and not isinstance(right, Value):
         return _known(ctx, e, left, right)
+    if e.op in ("==", "!=") and (left is None or right is None):
+        return e.op == "!="
     with ctx.at(e.span):
         if e.op == "@":
             return matmul(ctx, as_tensor(ctx, left, e.left.span), as_tensor(ctx, right, e.right.span), e.span)

@@ -36,7 +36,36 @@ def tensor(numbers: str) -> str:
     return f"torch.tensor([{numbers}]).double()"
 
 
+def ctc(net: str, torch: str, labels: Input, *lengths: Input) -> tuple[Case, ...]:
+    """Of scores, since torch's derivative is right behind log_softmax alone."""
+    found = []
+    names = ["x", "target", *(i.name for i in lengths)]
+    for reduction in ("mean", "sum", "none"):
+        rest = ", ".join([*names[1:], f'reduction = "{reduction}"', *([net] if net else [])])
+        call = f"ctc_loss(log_softmax(x, dim = 2), {rest})"
+        theirs = f"F.ctc_loss(F.log_softmax(x, 2).transpose(0, 1), target.clamp(min=0), {torch}, reduction={reduction!r})"
+        theirs = theirs if reduction == "none" else f"({theirs}).expand(len(x), 1)"
+        written = f"return {call}" if reduction == "none" else f"return broadcast_to({call}, [n, 1])"
+        function = f"lambda {', '.join(names)}: {theirs}"
+        found.append(
+            Case(f"{call}: {labels.kind}", written, function, (SOUNDS, labels, *lengths), entry="ctc_loss")
+        )
+    return tuple(found)
+
+
+SOUNDS = Input((3, 7, 5))
+
 CASES: tuple[Case, ...] = (
+    *ctc("", "[7, 7, 7], [3, 3, 3]", Input((3, 3), "whole 1 2 3 2 2 4 1 1 1", "target")),
+    *ctc("", "[7, 7, 7], [3, 1, 0]", Input((3, 3), "whole 4 2 3 2 -1 -1 -1 -1 -1", "target")),
+    *ctc(
+        "blank = 2", "input_lengths, target_lengths, 2", Input((3, 4), "whole 0 1 1 0 3 3 4 4 4 0 4 1", "target"),
+        Input((3,), "whole 7 5 6", "input_lengths"), Input((3,), "whole 4 2 3", "target_lengths"),
+    ),
+    *ctc(
+        "zero_infinity = true", "[7, 7, 7], [5, 4, 2], zero_infinity=True",
+        Input((3, 5), "whole 1 1 1 1 1 1 2 1 2 -1 3 3 -1 -1 -1", "target"),
+    ),
     *loss("mse_loss", "", "F.mse_loss(...)", X, Y),
     *loss("l1_loss", "", "F.l1_loss(...)", X, Y),
     *loss("smooth_l1_loss", "", "F.smooth_l1_loss(...)", X, Y),
