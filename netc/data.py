@@ -99,7 +99,8 @@ def _split(
 ) -> Data:
     rows = max((len(a) for a in ready.values()), default=0)
     kept = min(round(rows * plan.validation), max(rows - 1, 0))
-    order = np.argsort(philox.uniform(plan.split_seed, SPLIT_STREAM, 0, rows, np.float64), kind="stable")
+    draws = philox.uniform(plan.split_seed, SPLIT_STREAM, 0, rows, np.float64)
+    order = np.argsort(draws, kind="stable") if plan.split == "random" else np.arange(rows)[::-1]
     first, second = np.sort(order[kept:]), np.sort(order[:kept])
     scalers: dict[str, Scaler] = {}
     for entry in plan.entries:

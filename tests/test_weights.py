@@ -108,3 +108,23 @@ def test_what_is_wrong_is_said(data: str, loss: str, code: str, said: str) -> No
     found = netc.check(text)
     assert [d.code for d in found] == [code]
     assert said in found[0].message
+
+
+@pytest.mark.parametrize(("split", "held"), [("last", [6, 7]), ("random", None)])
+def test_the_rows_for_validation_are_the_last_or_any(
+    split: str, held: list[int] | None, tmp_path: Path
+) -> None:
+    text = f"""
+        net line {{ input x: [1]; linear(1) }}
+        data {{ x = float(iota([8, 1], 0)); target = x; validation = 0.25; split = "{split}" }}"""
+    (tmp_path / "line.net").write_text(text)
+    data = netc.compile(tmp_path / "line.net").data
+    found, rest = (part["x"][:, 0].astype(int).tolist() for part in (data.validation, data.training))
+    assert (found == held) == (held is not None)
+    assert sorted(found + rest) == list(range(8))
+
+
+def test_another_split_is_refused() -> None:
+    text = 'net line { input x: [1]; linear(1) }\ndata { x = randn(8, 1); target = x; split = "first" }'
+    (found,) = netc.check(text)
+    assert found.code == "E0304"

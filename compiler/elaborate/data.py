@@ -22,7 +22,8 @@ from .expressions import evaluate
 from .findings import Findings
 from .values import UNKNOWN, Context, Definitions, as_int, as_tensor, describe, fail, is_number, within_limit
 
-SETTINGS = ("validation", "split_seed", "seed")
+SETTINGS = ("validation", "split", "split_seed", "seed")
+SPLITS = ("random", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class DataPlan:
     entries: tuple[Entry, ...]
     span: Span
     validation: float = 0.0
+    split: str = "random"
     split_seed: int = 0
     seed: int = 0
 
@@ -242,6 +244,11 @@ def _entry(ctx: Context, entry: s.Entry, value: Any) -> Entry | None:
 
 
 def _setting(name: str, value: Any, span: Span) -> Any:
+    if name == "split":
+        if value not in SPLITS:
+            fail("E0304", f"the rows kept for validation are chosen at random or are the last, not {describe(value)}", span,
+                 help='write `split = "random"` or `split = "last"`')  # fmt: skip
+        return value
     if name == "validation":
         if not is_number(value) or not 0 <= value < 1:
             fail(

@@ -1,7 +1,7 @@
-"""Writes the data files of the examples from scikit-learn's package.
+"""Writes the data files of the examples from the packages that carry them.
 
-In: scikit-learn (``pip install scikit-learn``). Out: ``diabetes.csv``, ``digits.csv`` and ``wine.csv`` beside
-this script, each with a header row and one observation a line. Run it as ``python examples/data/make.py``.
+In: scikit-learn and statsmodels (``pip install scikit-learn statsmodels``). Out: ``diabetes.csv``, ``digits.csv``,
+``wine.csv`` and ``sunspots.csv`` beside this script, each with a header row and one observation a line. Run it as ``python examples/data/make.py``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sklearn.datasets import load_diabetes, load_digits, load_wine
+from statsmodels.datasets import sunspots
 
 HERE = Path(__file__).parent
 
@@ -25,7 +26,7 @@ def write(name: str, header: Sequence[str], rows: Iterable[Sequence[float]]) -> 
 
 
 def main() -> None:
-    """Makes the three files."""
+    """Makes the files."""
     diabetes = load_diabetes(scaled=False)
     features = [*diabetes.feature_names, "target"]
     write("diabetes.csv", features, ([*x, y] for x, y in zip(diabetes.data, diabetes.target, strict=True)))
@@ -35,6 +36,8 @@ def main() -> None:
     wine = load_wine()
     features = [n.replace("/", "_") for n in wine.feature_names]
     write("wine.csv", [*features, "class"], ([*x, y] for x, y in zip(wine.data, wine.target, strict=True)))
+    spots = sunspots.load_pandas().data
+    write("sunspots.csv", ["year", "sunspots"], zip(spots["YEAR"], spots["SUNACTIVITY"], strict=True))
 
 
 if __name__ == "__main__":
