@@ -7,6 +7,7 @@ check without a finding where they hold a whole program; blocks marked ``python`
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,12 @@ def test_every_operation_is_listed() -> None:
     assert set(re.findall(r"`(\w+)", rows)) == set(TABLE)
     scalars = loops.split("Scalar operations")[1].split("##")[0]
     assert set(re.findall(r"`(\w+)`", scalars)) == {s.value for s in Scalar}
+
+
+def test_the_page_of_the_library_is_as_its_text() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_library.py"))["page"]()
+    stored = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    assert made == stored, "run: python docs/make_library.py"
 
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.net"))

@@ -13,7 +13,6 @@ from netc.compiler.elaborate import (
     data,
     declarations,
     findings,
-    library_names,
     program,
     stages,
     training,
@@ -55,15 +54,6 @@ def test_every_entry_of_data_and_train_is_described() -> None:
     assert names(first_cells("Training")) == set(training.SETTINGS)
     reader = data._Reader(lambda kind, path, span: data.TableShape(1))
     assert set(reader.builtins()) == TABLE_READERS
-
-
-def test_the_whole_library_is_listed() -> None:
-    assert names(section("The library").replace("`library/*.net`", "")) - {
-        "mean",
-        "sum",
-        "none",
-        "reduction",
-    } == set(library_names())
 
 
 @pytest.mark.parametrize(
