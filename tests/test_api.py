@@ -344,3 +344,17 @@ def test_work_memory_is_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyP
         with pytest.raises(MemoryError):
             model.predict(X)
     assert len(unit._pool) == 1
+
+
+def test_a_list_of_thousands_of_numbers_is_a_tensor() -> None:
+    weights = [1 + i / 7 for i in range(1500)]
+    source = (
+        f"net a {{ input x: [1]; linear(1500) }}\ntrain {{ loss = cross_entropy_loss(weight = {weights}) }}"
+    )
+    model = netc.compile(source=source, dtype="float64")
+    scores = np.random.default_rng(0).normal(size=(4, 1500))
+    target = np.array([0, 700, 1499, 5])
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    share = np.array(weights)[target]
+    expected = -(share * logs[np.arange(4), target]).sum() / share.sum()
+    assert model.loss(scores, target) == pytest.approx(expected, rel=1e-12)

@@ -26,6 +26,7 @@ from .values import (
 )
 
 REQUIRED = object()
+FEW_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +268,15 @@ def _tensor(ctx: Context, span: Span, x: Any) -> Value:
     parts = [_tensor(ctx, span, item) for item in x]
     if len({p.type for p in parts}) > 1:
         fail("E0402", "the lists of a tensor must have one length", span)
-    return ops.concat(ctx.graph, [ops.reshape(ctx.graph, p, (1, *p.shape)) for p in parts], 0)
+    return _joined(ctx, [ops.reshape(ctx.graph, p, (1, *p.shape)) for p in parts])
+
+
+def _joined(ctx: Context, parts: list[Value]) -> Value:
+    """Rows one below the other; of many first some, then these: an element looks through the parts one by one."""
+    size = math.isqrt(len(parts))
+    if len(parts) > FEW_PARTS:
+        parts = [ops.concat(ctx.graph, parts[i : i + size], 0) for i in range(0, len(parts), size)]
+    return ops.concat(ctx.graph, parts, 0)
 
 
 def _epsilon(ctx: Context, span: Span, x: Any) -> float:

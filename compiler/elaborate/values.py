@@ -20,7 +20,7 @@ from .. import ops
 from ..graph import ROWS, DType, Graph, Origin, Shape, TypeRuleError, Value, show_shape
 
 MAX_DEPTH = 60
-MAX_STEPS = 100_000
+MAX_STEPS = 200_000
 MAX_ELEMENTS = 2**31
 MAX_ELEMENTS_OF_ONE = 2**28
 

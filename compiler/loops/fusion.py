@@ -24,7 +24,6 @@ class _Group:
     writes: set[Buffer]
     reductions: int
     is_update: bool
-    closed: bool = False
 
     @staticmethod
     def of(kernel: Item, renewed: Mapping[Buffer, Buffer]) -> _Group:
@@ -44,36 +43,67 @@ def fuse(
     renewed: from the buffer of new contents to that of the old. kept: buffers that must be written whoever reads
     them. first: what must be there before any update; no update moves ahead of it.
     """
-    groups: list[_Group] = []
+    groups = _Groups(renewed)
     barrier = 0
     for kernel in kernels:
         new = _Group.of(kernel, renewed)
-        at = _place(groups, new, renewed, barrier if new.is_update else 0)
+        at = groups.place(new, barrier if new.is_update else 0)
         if at is None:
-            groups.append(new)
+            groups.add(new)
         else:
-            into = groups[at].kernel
+            into = groups.all[at].kernel
             assert isinstance(into, Kernel)
             assert isinstance(kernel, Kernel)
-            groups[at] = _Group.of(_merged(into, kernel), renewed)
+            groups.add(_Group.of(_merged(into, kernel), renewed), at)
         if first is not None and first in new.writes:
-            barrier = len(groups)
-    return _without_dead_stores([g.kernel for g in groups], kept)
+            barrier = len(groups.all)
+    return _without_dead_stores([g.kernel for g in groups.all], kept)
 
 
-def _place(
-    groups: Sequence[_Group], new: _Group, renewed: Mapping[Buffer, Buffer], barrier: int
-) -> int | None:
-    """The earliest group that the kernel can join, looking back until something it depends on."""
-    best = None
-    overwritten = {renewed[b] for b in new.writes if b in renewed}
-    for at in range(len(groups) - 1, barrier - 1, -1):
-        group = groups[at]
-        if _fits(group, new, overwritten):
-            best = at
-        if any(b in new.reads for b in group.writes) or any(b in overwritten for b in group.reads):
-            break
-    return best
+class _Groups:
+    """The groups in order, and which of them write and read each buffer, so that none is looked at without a reason."""
+
+    def __init__(self, renewed: Mapping[Buffer, Buffer]) -> None:
+        self.renewed = renewed
+        self.all: list[_Group] = []
+        self.writers: dict[Buffer, set[int]] = {}
+        self.readers: dict[Buffer, set[int]] = {}
+        self.neighbours: dict[Buffer, set[int]] = {}
+        """Those that read a buffer only at the element that they store."""
+        self.single: list[int] = []
+        """Those of a single point."""
+
+    def add(self, group: _Group, at: int | None = None) -> None:
+        """Behind all others, or in place of one that it holds."""
+        if at is None:
+            at = len(self.all)
+            self.all.append(group)
+            if isinstance(group.kernel, Kernel) and not group.kernel.axes:
+                self.single.append(at)
+        else:
+            self.all[at] = group
+        for buffer in group.writes:
+            self.writers.setdefault(buffer, set()).add(at)
+        for buffer, same in group.reads.items():
+            self.readers.setdefault(buffer, set()).add(at)
+            if same:
+                self.neighbours.setdefault(buffer, set()).add(at)
+
+    def place(self, new: _Group, barrier: int) -> int | None:
+        """The earliest group that the kernel can join, looking back until something it depends on."""
+        overwritten = {self.renewed[b] for b in new.writes if b in self.renewed}
+        candidates = {at for b in new.reads for at in self.writers.get(b, ())}
+        before = [at for b in overwritten for at in self.readers.get(b, ()) if b in self.all[at].reads]
+        start = max((*candidates, *before), default=0)
+        for buffer, same in new.reads.items():
+            if same:
+                candidates |= self.neighbours.get(buffer, set())
+        if isinstance(new.kernel, Kernel) and not new.kernel.axes:
+            candidates.update(self.single)
+        for at in sorted(candidates):
+            if at >= max(start, barrier) and _fits(self.all[at], new, overwritten):
+                return at
+        return None
 
 
 def _fits(group: _Group, new: _Group, overwritten: set[Buffer]) -> bool:

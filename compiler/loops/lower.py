@@ -118,6 +118,11 @@ class Lowering:
         self.graph, self.orders, self.vector_bytes, self.fused = graph, orders, vector_bytes, fused
         self.live = graph.live()
         self.readers = users(self.live)
+        self.has_windows = any(v.op.name in ("window", "fold") for v in self.live)
+        kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
+        self.smallest = min(kinds, key=lambda k: k.itemsize, default=None)
+        """Of the types that observations have."""
+        self.leaf_of_shape = {v.shape: n for n, v in reversed(graph.inputs.items())}
         self.buffers: dict[int, Buffer] = {}
         self.inputs: dict[str, Buffer] = {}
         self.outputs: dict[str, Buffer] = {}
@@ -250,17 +255,16 @@ class Lowering:
     def _block(self, value: Value) -> int:
         """Images lie with as many observations side by side as a vector holds: all their loops have full lanes."""
         images = len(value.shape) >= 3 and value.shape[0] is ROWS and value.op.name != "scan"
-        if not images or not any(v.op.name in ("window", "fold") for v in self.live):
+        if not images or not self.has_windows:
             return 1
-        kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
-        kind = value.dtype if value.dtype.is_float else min(kinds, key=lambda k: k.itemsize, default=None)
+        kind = value.dtype if value.dtype.is_float else self.smallest
         return 1 if kind is None else max(self.vector_bytes // kind.itemsize, 1)
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
         """The order of the parameters of that shape: gradients lie as what they update. Observations are outermost."""
         plain = tuple(sorted(range(len(value.shape)), key=lambda d: value.shape[d] is not ROWS))
-        found = [self.orders.get(n, plain) for n, v in self.graph.inputs.items() if v.shape == value.shape]
-        return found[0] if found and ROWS not in value.shape else plain
+        name = self.leaf_of_shape.get(value.shape)
+        return plain if name is None or ROWS in value.shape else self.orders.get(name, plain)
 
     def _needs_buffer(self, value: Value, cost: int, heavy: bool) -> bool:
         readers = self.readers.get(value.id, [])

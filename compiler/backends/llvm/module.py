@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from ...graph import ROWS, DType
-from ...loops.ir import Axis, Buffer, Kernel
+from ...loops.ir import Axis, Buffer, Kernel, Scheduled
+from ...loops.signature import signature
 from ...loops.unit import Unit
 from ...loops.work import Amount, work
 from . import mathematics, threads
@@ -36,6 +37,7 @@ class Module:
     def __init__(self) -> None:
         self.functions: dict[str, str] = {}
         self.kernels: dict[str, str] = {}
+        self.known: dict[Hashable, tuple[str, list[int], int]] = {}
         self.entries: list[str] = []
 
     def literal(self, value: float | int | bool, dtype: DType, lanes: int) -> str:
@@ -76,24 +78,20 @@ class Module:
         calls: list[tuple[Kernel, str]] = []
         largest = (0, 0)
         for i, scheduled in enumerate(unit.kernels):
-            writer = KernelWriter(self, scheduled)
-            text, buffers = writer.write("@KERNEL")
-            name = self.kernels.setdefault(text, f"@k{len(self.kernels)}")
-            arguments = [f"ptr %p{table.setdefault(b, len(table))}" for b in buffers]
-            arguments += ["i64 %rows", "i64 %step", "i64 %seed"]
-            if not writer.share:
-                calls.append((scheduled.kernel, f"  call void {name}({', '.join(arguments)})"))
+            name, buffers, share = self._written(scheduled)
+            slots = [table.setdefault(b, len(table)) for b in buffers]
+            if not share:
+                arguments = [f"ptr %p{i}.{slot}" for slot in slots] + ["i64 %rows", "i64 %step", "i64 %seed"]
+                call = f"  call void {name}({', '.join(arguments)})"
+                calls.append((scheduled.kernel, "\n".join([*_pointers(f"{i}.", slots), call])))
                 continue
             amount = work(scheduled.kernel)
             largest = (max(largest[0], amount[0]), max(largest[1], amount[1]))
-            self._trampoline(f"@{symbol}.{i}", name, [table[b] for b in buffers])
+            self._trampoline(f"@{symbol}.{i}", name, slots)
             axis = scheduled.kernel.axes[0]
-            calls.append((scheduled.kernel, self._launch(f"@{symbol}.{i}", i, axis, writer.share, amount)))
+            calls.append((scheduled.kernel, self._launch(f"@{symbol}.{i}", i, axis, share, amount)))
         for buffer in (*unit.inputs.values(), *unit.outputs.values()):
             table.setdefault(buffer, len(table))
-        loads = []
-        for i in range(len(table)):
-            loads += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {i}", f"  %p{i} = load ptr, ptr %s{i}"]
         parts = {symbol: calls}
         if split is not None:
             written = [[s.buffer for s in k.kernel.stores] for k in unit.kernels]
@@ -101,22 +99,28 @@ class Module:
             parts = {f"{symbol}_forward": calls[:cut], f"{symbol}_update": calls[cut:]}
         for name, part in parts.items():
             head = f"define void @{name}(ptr %table, i64 %rows, i64 %step, i64 %seed, ptr %pool) {{"
-            self.entries.append(
-                "\n".join([head, "entry:", *loads, *_in_turn(part, table), "  ret void", "}"])
-            )
+            self.entries.append("\n".join([head, "entry:", *_in_turn(part, table), "  ret void", "}"]))
         return Entry(symbol, tuple(table), largest)
+
+    def _written(self, scheduled: Scheduled) -> tuple[str, list[Buffer], int]:
+        """The name of a kernel's function, the buffers it takes, and the share of a thread. Kernels of one signature are
+        written once."""
+        key, buffers = signature(scheduled)
+        if key not in self.known:
+            writer = KernelWriter(self, scheduled)
+            text, taken = writer.write("@KERNEL")
+            name = self.kernels.setdefault(text, f"@k{len(self.kernels)}")
+            self.known[key] = name, [buffers.index(b) for b in taken], writer.share
+        name, places, share = self.known[key]
+        return name, [buffers[i] for i in places], share
 
     def _trampoline(self, name: str, kernel: str, slots: Sequence[int]) -> None:
         """A kernel under the signature that all jobs have."""
         lines = [
             f"define internal void {name}(ptr %table, i64 %rows, i64 %step, i64 %seed, i64 %begin, i64 %end) {{"
         ]
-        for i, slot in enumerate(slots):
-            lines += [
-                f"  %s{i} = getelementptr ptr, ptr %table, i64 {slot}",
-                f"  %p{i} = load ptr, ptr %s{i}",
-            ]
-        arguments = [f"ptr %p{i}" for i in range(len(slots))]
+        lines += _pointers("", slots)
+        arguments = [f"ptr %p{slot}" for slot in slots]
         arguments += [f"i64 %{x}" for x in ("rows", "step", "seed", "begin", "end")]
         lines += [f"  call void {kernel}({', '.join(arguments)})", "  ret void", "}"]
         self.entries.append("\n".join(lines))
@@ -138,6 +142,15 @@ class Module:
         return _declarations(body) + "\n\n" + body + "\n"
 
 
+def _pointers(prefix: str, slots: Sequence[int]) -> list[str]:
+    """Loads the addresses of buffers from the table, where they are needed: held over other calls they would be spilled."""
+    lines = []
+    for slot in slots:
+        lines.append(f"  %s{prefix}{slot} = getelementptr ptr, ptr %table, i64 {slot}")
+        lines.append(f"  %p{prefix}{slot} = load ptr, ptr %s{prefix}{slot}, align 8")
+    return lines
+
+
 def _in_turn(calls: Sequence[tuple[Kernel, str]], table: Mapping[Buffer, int]) -> list[str]:
     """Calls one behind the other; neighbours of one repetition in a loop that counts in the repetition's buffer."""
     lines: list[str] = []
@@ -147,10 +160,11 @@ def _in_turn(calls: Sequence[tuple[Kernel, str]], table: Mapping[Buffer, int]) -
         if repeat is None:
             lines += body
             continue
+        counter = table[repeat.counter]
         lines += [
-            f"  br label %time{n}", f"time{n}:",
+            *_pointers(f"t{n}.", [counter]), f"  br label %time{n}", f"time{n}:",
             f"  %time{n}.at = phi i64 [ 0, %{around} ], [ %time{n}.next, %time{n} ]",
-            f"  store i64 %time{n}.at, ptr %p{table[repeat.counter]}, align 8",
+            f"  store i64 %time{n}.at, ptr %pt{n}.{counter}, align 8",
             *body,
             f"  %time{n}.next = add nuw nsw i64 %time{n}.at, 1",
             f"  %time{n}.again = icmp ult i64 %time{n}.next, {repeat.axis.extent}",
