@@ -232,7 +232,7 @@ def _data_types(
             if name not in entries and train is not None:
                 fail("E0608", f"the data block gives no `{name}`", train.loss_span, f"`{name}` is named here",
                      secondary=(Label(data.span, "in this block"),),
-                     help=did_you_mean(name, [n for n in entries if n != training.TARGET],
+                     help=did_you_mean(name, ["output", *entries],
                                        "a loss reads `output`, `target` and entries of the data block"))  # fmt: skip
     if found.found:
         return None
