@@ -377,7 +377,7 @@ class Model:
 
     def averages(self) -> dict[str, str]:
         """For each parameter's leaf that of its moving average, where the train block wants one."""
-        if self.plan is None or self.plan.optimizers.ema is None:
+        if self.plan is None or self.plan.optimizers.ema is None or not self.plan.trains:
             return {}
         return {f"param.{p.path}": average_of(p.path) for p in self.network.parameters}
 

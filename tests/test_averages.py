@@ -79,3 +79,9 @@ def test_a_decay_lies_between_0_and_1(decay: str) -> None:
     (found,) = netc.check(PROGRAM.replace("EMA", f"ema = {decay}"))
     assert found.code == "E0304"
     assert "between 0 and 1" in found.message
+
+
+def test_without_an_optimizer_there_is_nothing_to_average() -> None:
+    text = PROGRAM.replace("optimizer = adam(lr = 0.05); EMA", "ema = 0.9")
+    assert netc.check(text) == []
+    assert netc.compile(source=text).predict(X).shape == (20, 1)

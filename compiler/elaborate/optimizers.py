@@ -120,7 +120,7 @@ class Optimizers:
         found = Found()
         for group, members in zip(self.groups, self.members(parameters), strict=True):
             self._group(graph, group, members, gradients, loss, found)
-        if self.ema is not None:
+        if self.ema is not None and self.groups:
             _average(graph, self.ema, parameters, found)
         found.specs += found.schedules.specs
         found.outputs |= found.schedules.outputs
