@@ -79,7 +79,7 @@ def _made(program: Program, folder: Path, seed: int | None, known: Known | None)
     train = program.train()
     if train is not None:
         check_fit(network, train, plan)
-    model = Model(program, network, seed=seed, folder=folder)
+    model = Model(program, network, seed=seed, folder=folder, plan=train)
     if plan is not None:
         goals = ("target",) if train is None else train.goals.values()
         used = (*(spec.name for spec in network.inputs), *goals)

@@ -38,10 +38,17 @@ class Model:
     """A network in memory. ``training`` is True as in torch; ``predict`` and ``evaluate`` use evaluation mode."""
 
     def __init__(
-        self, program: Program, network: Network, *, seed: int | None = None, folder: Path | None = None
+        self,
+        program: Program,
+        network: Network,
+        *,
+        seed: int | None = None,
+        folder: Path | None = None,
+        plan: TrainPlan | None = None,
     ) -> None:
+        """plan: the program's own, where it was made before."""
         self.program, self.network, self.folder = program, network, folder
-        self.plan: TrainPlan | None = program.train()
+        self.plan: TrainPlan | None = plan or program.train()
         self.seed = as_seed(seed) if seed is not None else self.plan.seed % 2**63 if self.plan else 0
         self.training = True
         self.calls = 0
