@@ -99,8 +99,8 @@ def _kernel_problems(kernel: Kernel) -> Iterator[str]:
     if len({a.name for a in kernel.axes}) < len(kernel.axes):
         yield f"kernel {kernel.name} has two axes of one name"
     places = {s.buffer: s.index for s in kernel.stores}
-    if len(places) < len(kernel.stores):
-        yield f"kernel {kernel.name} stores twice in one buffer"
+    if len({(s.buffer, s.index) for s in kernel.stores}) < len(kernel.stores):
+        yield f"kernel {kernel.name} stores twice in one place"
     for load in loads(kernel):
         elsewhere = load.buffer in places and load.index != places[load.buffer]
         if (

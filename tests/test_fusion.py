@@ -13,7 +13,9 @@ from netc.compiler.backends.llvm.module import Module
 from netc.compiler.graph import ROWS, DType, Graph
 from netc.compiler.interpreter import evaluate
 from netc.compiler.loops.interpreter import run
+from netc.compiler.loops.ir import Apply, Load, Reduction, Scalar, Scheduled
 from netc.compiler.loops.lower import choose_orders, lower
+from netc.compiler.loops.rewrite import walk
 from netc.compiler.pipeline import build
 from netc.runtime.cpu import Library, Model, Unit
 
@@ -66,17 +68,71 @@ def test_an_update_in_place_keeps_what_others_still_read() -> None:
     np.testing.assert_array_equal(found["param.b"], first.T)
 
 
+def step(source: str) -> list[Scheduled]:
+    """The kernels of a training step."""
+    model = netc.compile(source=source)
+    assert model.plan is not None
+    goal = model.plan.goal(units.output_type(model.network))
+    return list(lower(units.step(model.network, model.plan, goal), model.orders).kernels)
+
+
+WIDE = """
+net wide { input x: [1024]; linear(1024); relu; linear(1024); relu; linear(10) }
+train { loss = cross_entropy_loss(); optimizer = adam() }
+"""
+
+
+def test_a_large_weights_gradient_and_its_update_are_one_kernel() -> None:
+    """The gradient of the activations, which reads the old weights, comes before; states are asked for ahead."""
+    for name in ("param.0.weight", "param.2.weight"):
+        writers = [k for k in step(WIDE) if name in (s.buffer.name for s in k.kernel.stores)]
+        assert [len(k.kernel.stores) for k in writers] == [3]
+        states = {f"state.{name[6:]}.{x}" for x in ("exp_avg", "exp_avg_sq")}
+        assert writers[0].schedule.ahead == states | {name}
+
+
+def test_an_activation_is_computed_once_for_all_products_that_read_it() -> None:
+    """And stored in place of what it was computed from."""
+    products = 0
+    for scheduled in step(WIDE):
+        for e in walk(*(s.value for s in scheduled.kernel.stores)):
+            is_large = [a.extent for a in scheduled.kernel.axes] in ([ROWS, 1024], [1024, 1024])
+            if (
+                isinstance(e, Reduction)
+                and isinstance(e.body, Apply)
+                and e.body.op is Scalar.mul
+                and is_large
+            ):
+                assert all(isinstance(x, Load) for x in e.body.arguments)
+                products += 1
+    assert products == 6
+    assert [len(k.kernel.stores) for k in step(WIDE)[:2]] == [1, 1]
+
+
+def test_parts_of_one_shape_are_stored_side_by_side() -> None:
+    """One loop over a part, which computes what they share once, and nothing is chosen between."""
+    graph = Graph()
+    x = ops.input(graph, "x", DType.float64, (ROWS, 40))
+    shared = ops.exp(graph, x)
+    parts = [ops.mul(graph, shared, x), ops.neg(graph, shared), ops.add(graph, shared, x)]
+    graph.outputs["y"] = ops.concat(graph, parts, 1)
+    (scheduled,) = lower(graph, choose_orders(graph)).kernels
+    assert len({s.index for s in scheduled.kernel.stores}) == 3
+    assert scheduled.kernel.axes[-1].extent == 40
+    value = np.random.default_rng(2).normal(size=(7, 40))
+    wanted = evaluate(graph, {"x": value})["y"]
+    np.testing.assert_allclose(native(graph, {"x": value}, 7)["y"], wanted, rtol=1e-12)
+    np.testing.assert_allclose(run(lower(graph, {}), {"x": value}, rows=7)["y"], wanted, rtol=1e-12)
+
+
 def test_the_seeds_step_is_one_loop_over_the_rows() -> None:
     source = """
 net seed { input x: [3]; linear(32); relu; linear(1) }
 train { loss = mse_loss(reduction = "sum"); optimizer = sgd(lr = 1e-4); epochs = 1 }
 """
-    model = netc.compile(source=source)
-    assert model.plan is not None
-    goal = model.plan.goal(units.output_type(model.network))
-    unit = lower(units.step(model.network, model.plan, goal), model.orders)
-    assert [k.kernel.resident for k in unit.kernels] == [True, False, False, False, False]
-    assert not any(ROWS in b.shape for k in unit.kernels for b in (s.buffer for s in k.kernel.stores))
+    kernels = step(source)
+    assert [k.kernel.resident for k in kernels] == [True, False, False, False, False]
+    assert not any(ROWS in b.shape for k in kernels for b in (s.buffer for s in k.kernel.stores))
 
 
 @pytest.mark.parametrize("depth", [2, 6])

@@ -5,6 +5,7 @@ In: random graphs from the whole table of operations, and the graphs of the netw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,17 @@ from training_reference import NAMES, load
 from netc.compiler import ops, units
 from netc.compiler.graph import DType, Graph, TensorType, Value
 from netc.compiler.interpreter import evaluate
-from netc.compiler.passes import PASSES, Pass, optimise
+from netc.compiler.passes import BEFORE_LOWERING, PASSES, Pass, optimise
+from netc.compiler.passes.chosen import ask_the_chosen
 from netc.compiler.passes.fold import fold
+from netc.compiler.passes.parts import join_parts
 from netc.compiler.passes.share import share
 from netc.compiler.passes.simplify import simplify
 from netc.compiler.passes.windows import rearrange_windows
 from netc.compiler.verify import InternalError, verify
 
 ROWS = 5
+EVERY = (*PASSES, BEFORE_LOWERING)
 slow_enough = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -52,7 +56,7 @@ def test_random_graphs_know_every_operation() -> None:
     assert {name for brought in MAKERS.values() for name in brought} | {"input"} == set(ops.TABLE)
 
 
-@pytest.mark.parametrize("one", PASSES, ids=[p.name for p in PASSES])
+@pytest.mark.parametrize("one", EVERY, ids=[p.name for p in EVERY])
 @slow_enough
 @given(graph=random_graphs())
 def test_a_pass_keeps_every_value(one: Pass, graph: Graph) -> None:
@@ -182,6 +186,64 @@ def test_a_convolutions_derivative_needs_no_fold() -> None:
     result = rearrange_windows(graph)
     assert "fold" not in names(result)
     assert_same(values(result, inputs), values(graph, inputs), "fold_product")
+
+
+def at_most(g: Graph, x: Value, y: Value) -> Value:
+    return g.add(ops.TABLE["le"], (x, y))
+
+
+CHOICES: dict[str, tuple[Callable[[Graph, Value, Value], tuple[Value, Value, Value]], bool]] = {
+    "relu": (lambda g, x, k: (at_most(g, x, k), k, x), True),
+    "positive": (lambda g, x, k: (ops.lt(g, k, x), x, k), True),
+    "leaky": (lambda g, x, k: (ops.lt(g, k, x), x, ops.mul(g, x, ops.full_like(g, x, 0.01))), True),
+    "strict": (lambda g, x, k: (ops.lt(g, x, k), k, x), False),
+    "turned": (lambda g, x, k: (at_most(g, x, k), x, k), False),
+    "negative_part": (
+        lambda g, x, k: (ops.lt(g, k, x), x, ops.mul(g, x, ops.full_like(g, x, -0.5))),
+        False,
+    ),
+    "another_bound": (lambda g, x, k: (at_most(g, x, k), ops.full_like(g, x, 1.0), x), False),
+}
+
+
+@pytest.mark.parametrize("form", CHOICES)
+def test_conditions_are_asked_of_what_they_chose(form: str) -> None:
+    make, is_rewritten = CHOICES[form]
+    graph, x = leaf()
+    condition, first, second = make(graph, x, ops.full_like(graph, x, 0.0))
+    graph.outputs["y"] = ops.where(graph, condition, first, second)
+    graph.outputs["dx"] = ops.where(
+        graph, condition, ops.full_like(graph, x, 2.0), ops.full_like(graph, x, 3.0)
+    )
+    result = ask_the_chosen(graph)
+    derivative = result.outputs["dx"].inputs[0]
+    assert (result.outputs["y"] in derivative.inputs) == is_rewritten
+    for number in (np.nan, -np.inf, -1.0, -0.0, 0.0, 1e-300, 1.0, np.inf):
+        inputs = {"x": np.full(3, number)}
+        assert_same(values(result, inputs), values(graph, inputs), f"{form} {inputs}")
+
+
+def test_padded_parts_are_joined() -> None:
+    graph, x = leaf((2, 3))
+    y = ops.input(graph, "y", DType.float64, (2, 2))
+    none = [0, 0]
+    first, second = ops.pad(graph, y, [0, 3], none, none), ops.pad(graph, x, none, [0, 2], none)
+    graph.outputs["whole"] = ops.add(graph, first, second)
+    graph.outputs["apart"] = ops.add(
+        graph, ops.pad(graph, y, [0, 6], none, none), ops.pad(graph, x, [0, 1], [0, 4], none)
+    )
+    graph.outputs["over"] = ops.add(graph, ops.pad(graph, y, [0, 1], none, none), x)
+    graph.outputs["both"] = ops.add(graph, second, ops.pad(graph, y, [0, 2], [0, 1], none))
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.normal(size=(2, 3)), "y": rng.normal(size=(2, 2))}
+    result = join_parts(graph)
+    assert [result.outputs[n].op.name for n in ("whole", "apart", "over", "both")] == [
+        "concat",
+        "pad",
+        "add",
+        "add",
+    ]
+    assert_same(values(result, inputs), values(graph, inputs), "parts")
 
 
 # the verifier itself

@@ -13,7 +13,7 @@ from ...grammar.diagnostics import Label
 from ...grammar.source import Span
 from .. import ops
 from ..graph import Graph, Shape, Value, show_shape
-from ..ops.recurrence import Body, part, time_dim
+from ..ops.recurrence import Body, part, products, time_dim
 from .builtins import BUILTINS, REQUIRED, Builtin
 from .expressions import bind, run_body
 from .values import Context, as_bool, as_tensor, describe, fail, spread
@@ -41,6 +41,8 @@ def _scan(
     const = [ops.input(body, f"const.{i}", v.dtype, v.shape) for i, v in enumerate(fixed)]
     for i, value in enumerate(_stepped(ctx, body, step, span, [*each, *leaves, *const], states)):
         body.outputs[f"next.{i}"] = value
+    for i, value in enumerate(products(body)):
+        body.outputs[f"out.{i}"] = value
     operands, made = (*states, *sequences, *fixed), Body(body)
     found = [ops.scan(ctx.graph, operands, made, i, length, backward) for i in range(len(states))]
     low = 0 if backward else 1

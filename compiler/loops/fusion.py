@@ -57,7 +57,34 @@ def fuse(
             groups.add(_Group.of(_merged(into, kernel), renewed), at)
         if first is not None and first in new.writes:
             barrier = len(groups.all)
-    return _without_dead_stores([g.kernel for g in groups.all], kept)
+    return _without_dead_stores([g.kernel for g in _sunk(groups.all, renewed, first)], kept)
+
+
+def _sunk(groups: Sequence[_Group], renewed: Mapping[Buffer, Buffer], first: Buffer | None) -> list[_Group]:
+    """The groups, each joined to the first that reads what it writes, where it can wait for that."""
+    left: list[_Group | None] = list(groups)
+    place = list(range(len(groups)))
+    readers: dict[Buffer, list[int]] = {}
+    changes: dict[Buffer, list[int]] = {}
+    for i, group in enumerate(groups):
+        for buffer in group.reads:
+            readers.setdefault(buffer, []).append(i)
+        for buffer in group.writes & renewed.keys():
+            changes.setdefault(renewed[buffer], []).append(i)
+    for i in reversed(range(len(groups))):
+        group = groups[i]
+        target = min((place[j] for b in group.writes for j in readers.get(b, ()) if j > i), default=i)
+        into = left[target]
+        if target == i or into is None or first in group.writes or group.is_update:
+            continue
+        if any(i < place[j] <= target for b in group.reads for j in changes.get(b, ())):
+            continue
+        if _fits(group, into, set()):
+            assert isinstance(group.kernel, Kernel)
+            assert isinstance(into.kernel, Kernel)
+            left[target] = _Group.of(_merged(group.kernel, into.kernel), renewed)
+            left[i], place[i] = None, target
+    return [g for g in left if g is not None]
 
 
 class _Groups:

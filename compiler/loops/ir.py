@@ -476,7 +476,8 @@ class Schedule:
     lanes: the axes whose neighbours share a vector of ``width`` elements, at most one in any expression.
     vectors: how many such vectors of the parallel lanes axis make a tile. unroll: parallel axis -> points of the
     register tile. block: so many points of the outermost axis are finished, tile by tile of the other axes, before the
-    next; 0 when that axis is simply the outermost loop. None of these changes the order in which one element is computed.
+    next; 0 when that axis is simply the outermost loop. ahead: the buffers whose elements a tile asks the memory for before
+    its reductions, to find them there afterwards. None of these changes the order in which one element is computed.
     """
 
     lanes: frozenset[str] = frozenset()
@@ -484,6 +485,7 @@ class Schedule:
     vectors: int = 1
     unroll: tuple[tuple[str, int], ...] = ()
     block: int = 0
+    ahead: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ is written into the expressions of its readers by its operation's ``element`` ru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..graph import ROWS, Graph, Value, users
+from ..passes import BEFORE_LOWERING
 from .collapse import collapse
 from .fusion import fuse
 from .ir import (
@@ -31,7 +33,7 @@ from .memory import plan_memory
 from .order import in_place, ordered
 from .region import Region, resident_region
 from .rewrite import flat
-from .schedule import schedule
+from .schedule import TYPICAL_ROWS, schedule
 from .unit import Unit
 
 HEAVY = {"sum", "max", "argmax", "contract", "fold", "scan"}
@@ -40,6 +42,8 @@ COSTS = {
     "exp": 8, "log": 8, "tanh": 10, "sigmoid": 10, "erf": 12, "sin": 12, "cos": 12, "pow": 20, "expm1": 10,
     "log1p": 10, "div": 4, "sqrt": 4, "random": 40, "concat": 4, "mod": 6,
 }  # fmt: skip
+MANY = 48
+"""An operand that meets so many elements of the other is not computed anew for each tile of them."""
 SHORT = 4
 """A sum along so many vectors spends more on adding up their lanes than a copy of its weights costs."""
 FREE = {"input", "constant", "iota", "rows", "stop_gradient", *INDEXING}
@@ -115,14 +119,8 @@ class Lowering:
     def __init__(
         self, graph: Graph, orders: Mapping[str, tuple[int, ...]], vector_bytes: int, fused: bool
     ) -> None:
-        self.graph, self.orders, self.vector_bytes, self.fused = graph, orders, vector_bytes, fused
-        self.live = graph.live()
-        self.readers = users(self.live)
-        self.has_windows = any(v.op.name in ("window", "fold") for v in self.live)
-        kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
-        self.smallest = min(kinds, key=lambda k: k.itemsize, default=None)
-        """Of the types that observations have."""
-        self.leaf_of_shape = {v.shape: n for n, v in reversed(graph.inputs.items())}
+        self.orders, self.vector_bytes, self.fused = orders, vector_bytes, fused
+        self._take(graph)
         self.buffers: dict[int, Buffer] = {}
         self.inputs: dict[str, Buffer] = {}
         self.outputs: dict[str, Buffer] = {}
@@ -138,6 +136,17 @@ class Lowering:
         self.resident: Axis | None = None
         self.prefix = ""
         """Of the names of its buffers."""
+
+    def _take(self, graph: Graph) -> None:
+        """What is known of a graph before anything is decided."""
+        self.graph = graph
+        self.live = graph.live()
+        self.readers = users(self.live)
+        self.has_windows = any(v.op.name in ("window", "fold") for v in self.live)
+        kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
+        self.smallest = min(kinds, key=lambda k: k.itemsize, default=None)
+        """Of the types that observations have."""
+        self.leaf_of_shape = {v.shape: n for n, v in reversed(graph.inputs.items())}
 
     # Reader protocol
 
@@ -184,6 +193,8 @@ class Lowering:
     def unit(self) -> Unit:
         if self.fused:
             self.region = resident_region(self.live, self._like_parameters, self.vector_bytes)
+        if not self.region.stored:  # in registers a condition costs less than to ask again
+            self._take(BEFORE_LOWERING.run(self.graph))
         self._leaves()
         self._outputs()
         self._materialise()
@@ -274,12 +285,23 @@ class Lowering:
         if name == "scan":
             return True
         if heavy:
-            return len(readers) != 1 or not _same_points(readers[0], value)
+            reader = self._only_reader(readers, value)
+            return reader is None or not _same_points(reader, value)
         if name == "pad" or name == "concat":
             return True
         if any(r.op.name in ("contract", "fold", "window", "scan") for r in readers) and cost > 2:
             return True
+        if cost and any(_meets_many(r, value) for r in readers):
+            return True
         return (len(readers) > 1 and cost > 3) or cost > 200
+
+    def _only_reader(self, readers: Sequence[Value], value: Value) -> Value | None:
+        """The value that all others who read this one are made for, at the same points: a choice and its condition."""
+        for reader in readers:
+            others = [r for r in readers if r is not reader]
+            if all(_is_pointwise(r, value) and set(self.readers.get(r.id, ())) == {reader} for r in others):
+                return reader
+        return None
 
     # copies in another arrangement
 
@@ -348,10 +370,21 @@ class Lowering:
         return kernels
 
     def _kernel(self, buffer: Buffer, value: Value, *, copy: bool = False) -> Kernel:
-        dims = self._dims(buffer, value)
-        axes = {d: Axis(f"i{i}", value.shape[d]) for i, d in enumerate(dims) if value.shape[d] != 1}
-        store = self._store(buffer, value, axes, copy=copy)
-        return Kernel(buffer.name, tuple(axes.values()), (store,), value.origin.span, value.origin.layer)
+        whole = copy or buffer in self.renewed or not _has_equal_parts(value)
+        shape = value.shape if whole else value.inputs[0].shape
+        axes = {d: Axis(f"i{i}", shape[d]) for i, d in enumerate(self._dims(buffer, value)) if shape[d] != 1}
+        stores = (self._store(buffer, value, axes, copy=copy),) if whole else self._parts(buffer, value, axes)
+        return Kernel(buffer.name, tuple(axes.values()), stores, value.origin.span, value.origin.layer)
+
+    def _parts(self, buffer: Buffer, value: Value, axes: Mapping[int, Axis]) -> tuple[Store, ...]:
+        """A store for each part of what is joined: at a point of all parts, each to its own place."""
+        dim, stores = value.attrs["dim"], []
+        for number, part in enumerate(value.inputs):
+            store = self._store(buffer, part, axes, copy=True)
+            start = number * int(part.shape[dim])
+            index = tuple(i + start if d == dim else i for d, i in enumerate(self._plain(part, axes)))
+            stores.append(Store(buffer, self._place(buffer, index), store.value))
+        return tuple(stores)
 
     def _dims(self, buffer: Buffer, value: Value) -> Sequence[int]:
         """The dimensions of a value from the outermost to the innermost in its buffer."""
@@ -365,8 +398,11 @@ class Lowering:
     def _store(self, buffer: Buffer, value: Value, axes: Mapping[int, Axis], *, copy: bool = False) -> Store:
         self.root = None if copy else value
         self.memo.clear()
-        index = tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(value.shape)))
+        index = self._plain(value, axes)
         return Store(buffer, self._place(buffer, index), self.read(value, index))
+
+    def _plain(self, value: Value, axes: Mapping[int, Axis]) -> tuple[Affine, ...]:
+        return tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(value.shape)))
 
     def _resident(self) -> Kernel:
         """The kernel of a region that fits the registers: all its sums over the rows in one loop."""
@@ -391,10 +427,27 @@ class Lowering:
         )  # fmt: skip
 
 
+def _has_equal_parts(value: Value) -> bool:
+    """Whether a value joins tensors of one shape."""
+    return value.op.name == "concat" and all(x.shape == value.inputs[0].shape for x in value.inputs)
+
+
+def _meets_many(product: Value, value: Value) -> bool:
+    """Whether each element of a factor is read again and again: what it takes to compute it is then better done once."""
+    if product.op.name != "contract":
+        return False
+    side = 0 if product.inputs[0] is value else 1
+    paired = [pair[1 - side] for pair in (*product.attrs["axes"], *product.attrs["batch"])]
+    free = [d for i, d in enumerate(product.inputs[1 - side].shape) if i not in paired]
+    return math.prod(TYPICAL_ROWS if d is ROWS else int(d) for d in free) > MANY
+
+
 def _same_points(reader: Value, value: Value) -> bool:
     """A reader that needs each element of the value once, at the element's own place."""
-    if reader.op.name == "permute":
-        return True
+    return reader.op.name == "permute" or _is_pointwise(reader, value)
+
+
+def _is_pointwise(reader: Value, value: Value) -> bool:
     return (
         reader.op.name not in HEAVY
         and reader.op.name not in INDEXING

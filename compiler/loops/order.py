@@ -35,8 +35,23 @@ def ordered(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], first: Bu
                 soft[old[buffer]].add(i)
     updates = set(old.values())
     needed = _ancestors(hard, writer[first]) if first in writer else set()
-    rank = [(i in updates and i not in needed, i not in needed, i) for i in range(len(kernels))]
+    place = _places(hard, soft, updates)
+    rank = [(i in updates and i not in needed, i not in needed, place[i]) for i in range(len(kernels))]
     return [kernels[i] for i in _sorted(rank, hard, soft)]
+
+
+def _places(hard: Sequence[set[int]], soft: Sequence[set[int]], updates: set[int]) -> list[tuple[int, int]]:
+    """Each kernel's place among those that are free: its own, but what only updates need comes behind all that read what
+    is updated, so that gradient and update can be one kernel."""
+    late = [max(soft[i] - {i}, default=-1) if i in updates else -1 for i in range(len(hard))]
+    followed = [False] * len(hard)
+    for i in reversed(range(len(hard))):
+        for j in hard[i]:
+            if i in updates:
+                late[j] = max(late[j], late[i])
+            else:
+                followed[j] = True
+    return [(2 * i if followed[i] else max(2 * i, 2 * late[i] + 1), i) for i in range(len(hard))]
 
 
 def _ancestors(hard: Sequence[set[int]], goal: int) -> set[int]:
@@ -50,7 +65,7 @@ def _ancestors(hard: Sequence[set[int]], goal: int) -> set[int]:
 
 
 def _sorted(
-    rank: Sequence[tuple[bool, bool, int]], hard: Sequence[set[int]], soft: Sequence[set[int]]
+    rank: Sequence[tuple[bool, bool, tuple[int, int]]], hard: Sequence[set[int]], soft: Sequence[set[int]]
 ) -> list[int]:
     """A topological order of lowest rank first; soft edges give way when nothing else is free."""
     count = len(rank)
@@ -65,9 +80,9 @@ def _sorted(
     placed: set[int] = set()
     while len(done) < count:
         if ready:
-            i = heapq.heappop(ready)[-1]
+            i = heapq.heappop(ready)[-1][-1]
         else:
-            i = min(r for r in rank if r[-1] not in placed and hard[r[-1]] <= placed)[-1]
+            i = min(r for r in rank if r[-1][-1] not in placed and hard[r[-1][-1]] <= placed)[-1][-1]
         if i in placed:
             continue
         placed.add(i)

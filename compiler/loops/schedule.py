@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
-from .ir import Affine, Axis, Kernel, Load, Reduction, Schedule
-from .rewrite import walk
+from .ir import Affine, Axis, Expr, Kernel, Load, Reduction, Schedule
+from .rewrite import children, walk
 
 CACHE_BYTES = 512 * 1024
 """What a kernel may count on in the second-level cache."""
+STREAM_BYTES = 4 * 1024 * 1024
+"""What may come from the third-level cache again for every tile of the other axes, where it is read in one direction."""
 TYPICAL_ROWS = 256
 
 
@@ -57,7 +59,8 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
     vectors = _vectors(parallel, bool(reductions), width)
     registers = 32 if vector_bytes == 64 else 16
     points = _points(kernel, reductions, parallel, own, vectors, registers)
-    return Schedule(frozenset(names), width, vectors, points, _blocked(kernel, reductions, dict(points)))
+    block = _blocked(kernel, reductions, dict(points))
+    return Schedule(frozenset(names), width, vectors, points, block, _ahead(kernel))
 
 
 def _parts(kernel: Kernel) -> list[object]:
@@ -172,7 +175,31 @@ def _blocked(kernel: Kernel, reductions: Sequence[Reduction], points: Mapping[st
     if repeated < CACHE_BYTES or not own:
         return 0
     step = points.get(outer.name, 1)
-    return max(CACHE_BYTES // own // step, 1) * step
+    streams = all(_is_stream(x, reductions) for x in loads if outer in x.free)
+    return max((STREAM_BYTES if streams else CACHE_BYTES // 2) // own // step, 1) * step
+
+
+def _is_stream(load: Load, reductions: Sequence[Reduction]) -> bool:
+    """Whether a reduction reads neighbour after neighbour: the processor fetches those ahead of time by itself."""
+    return any(stride_along(load, r.axes[-1]) == 1 for r in reductions if r.axes[-1] in load.free)
+
+
+def _ahead(kernel: Kernel) -> frozenset[str]:
+    """What is read behind the reductions, where together it is too large for the cache."""
+    loads: set[Load] = set()
+    pending: list[Expr] = [s.value for s in kernel.stores]
+    reduced = False
+    while pending:
+        e = pending.pop()
+        if isinstance(e, Reduction):
+            reduced = True
+        elif isinstance(e, Load):
+            loads.add(e)
+        else:
+            pending += children(e)
+    if not reduced or sum(_bytes(x, None) for x in loads) < CACHE_BYTES:
+        return frozenset()
+    return frozenset(x.buffer.name for x in loads if x.free == frozenset(kernel.axes))
 
 
 def _bytes(load: Load, without: Axis | None) -> int:

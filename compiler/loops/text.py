@@ -156,6 +156,8 @@ class _KernelText:
             blocks.append(_Block(frozenset({axis}), blocks[-1]))
         self._name_coordinates(blocks)
         self._name_old_contents(blocks[-1])
+        if self.schedule.ahead:
+            blocks[-1].lines.append(f"# asks ahead for {', '.join(sorted(self.schedule.ahead))}")
         for store in self.kernel.stores:
             blocks[-1].lines.append(self._store(store, blocks[-1]))
         result: list[str] = []

@@ -101,11 +101,17 @@ def at(g: Graph, x: Value, dim: int, place: int) -> Value:
     return b.reshape(g, one, tuple(e for d, e in enumerate(x.shape) if d != dim))
 
 
+def products(step: Graph) -> list[Value]:
+    """What of a step is worth keeping for the derivative, as results ``out.j``: to compute it again costs as much as the
+    step. Results that nobody asks for are not stored."""
+    return [v for v in step.live() if v.op.name == "contract"]
+
+
 class Backward:
     """The derivative of a scan: a scan in the other direction, of the cotangents of the states.
 
-    Its sequences are those of the scan, the states before each step, and the cotangent at each time; a step computes the
-    forward step again and goes backward through it. What belongs to a constant is a sum over time: of products where it
+    Its sequences are those of the scan, the states before each step, the cotangent at each time and the scan's own
+    ``out.j``, its products; a step computes the rest of the forward step again and goes backward through it. What belongs to a constant is a sum over time: of products where it
     is a contraction over observations, so that one contraction over observations and time remains.
     """
 
@@ -136,7 +142,7 @@ class Backward:
         from ..gradient import vjp
 
         wrt, pairs = self._step()
-        found = vjp(self.graph, pairs, wrt)
+        found = self._with_products(vjp(self.graph, pairs, wrt))
         k, m = len(self.first), len(self.each)
         for i in range(k):
             self.graph.outputs[f"next.{i}"] = found[i]
@@ -170,7 +176,24 @@ class Backward:
         ]
         name = f"next.{self.result}" if self.result < k else f"out.{self.result - k}"
         pairs.append((new[forward.outputs[name].id], each[-1]))
+        self.kept = {new[v.id].id: int(n[4:]) for n, v in forward.outputs.items() if n.startswith("out.")}
         return [*each[m : m + k], *each[:m], *const], pairs
+
+    def _with_products(self, found: Sequence[Value]) -> list[Value]:
+        """The cotangents, as values of a graph that takes the forward step's products from sequences."""
+        draft, self.graph = self.graph, Graph("backward")
+        new = {v.id: b.input(self.graph, name, v.dtype, v.shape) for name, v in draft.inputs.items()}
+        draft.outputs = {str(i): v for i, v in enumerate(found)}
+        for value in draft.live():
+            number = self.kept.get(value.id)
+            if number is not None:
+                name = f"each.{len(self.sequences)}"
+                a = (self.body, len(self.first) + number, self.length, self.reverse)
+                self.sequences.append(b.scan(self.g, self.node.inputs, *a))
+                new[value.id] = b.input(self.graph, name, value.dtype, value.shape)
+            elif value.id not in new:
+                new[value.id] = self.graph.adopt(value, tuple(new[v.id] for v in value.inputs))
+        return [new[v.id] for v in found]
 
     def _out(self, value: Value) -> int:
         """The number of the output that gives this value at each time."""

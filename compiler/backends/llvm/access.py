@@ -242,6 +242,14 @@ class AccessWriter:
             return self._from_memory(e.buffer, self._address(e.buffer, offset, point), lanes, mask)
         return self._gather(e.buffer, offset, point, lanes, mask)
 
+    def _prefetch(self, e: Load, point: Point) -> None:
+        """Asks for the cache lines of a load; a hint, so what lies behind a buffer's end does no harm."""
+        offset, _ = self._place(e.buffer, e.index)
+        address = self._address(e.buffer, offset, point)
+        self.scopes[self.level].lines.append(
+            f"  call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 2, i32 1)"
+        )
+
     def _from_memory(self, buffer: Buffer, address: str, lanes: int, mask: str | None) -> Operand:
         is_bool = buffer.dtype is DType.bool
         element = "i8" if is_bool else type_text(buffer.dtype, 1)

@@ -205,6 +205,7 @@ class KernelWriter(AccessWriter):
 
     def _stores(self, tile: tuple[tuple[Axis, int], ...]) -> None:
         self.tile_points = dict(tile)
+        self._ask_ahead(tile)
         values = []
         for store in self.kernel.stores:
             axes = frozenset[Axis]().union(*(i.axes() for i in store.index))
@@ -213,6 +214,16 @@ class KernelWriter(AccessWriter):
         for store, found in zip(self.kernel.stores, values, strict=True):
             for point, value in found:
                 self._store(store, point, value)
+
+    def _ask_ahead(self, tile: tuple[tuple[Axis, int], ...]) -> None:
+        """Prefetches what the tile reads behind its reductions."""
+        if not self.plan.ahead:
+            return
+        loads = dict.fromkeys(x for s in self.kernel.stores for x in walk(s.value) if isinstance(x, Load))
+        for load in loads:
+            if load.buffer.name in self.plan.ahead and load.free == frozenset(self.kernel.axes):
+                for point in _points(tile):
+                    self._prefetch(load, point)
 
     # expressions
 
