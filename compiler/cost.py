@@ -2,7 +2,7 @@
 
 In: graphs, kernels, a number of rows and a ``Machine``. Out: FLOPs and ``Cost`` records. A kernel takes as long as its
 arithmetic at what kernels reach of the peak or its memory traffic at the bandwidth of the smallest cache that holds it,
-whichever is longer, and besides as long as the functions that are called lane by lane.
+whichever is longer.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
-from .backends.llvm.mathematics import helper
 from .graph import ROWS, DType, Shape, Value
 from .loops.ir import (
     Apply,
@@ -24,7 +22,6 @@ from .loops.ir import (
     Load,
     Random,
     Reduction,
-    Scalar,
     Scheduled,
     Store,
 )
@@ -36,7 +33,6 @@ FREE = frozenset({
     "stop_gradient", "cast",
 })  # fmt: skip
 RANDOM_COST = 40
-FUNCTIONS = frozenset(COSTS) - {Scalar.div, Scalar.sqrt}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +40,7 @@ class Machine:
     """One core.
 
     levels: (bytes of a cache, bytes a second from it), the last one memory. start: seconds a kernel. reached: the part of
-    the arithmetic peak that kernels reach, from measured steps of the examples. call: seconds of a function of the C
-    library.
+    the arithmetic peak that kernels reach, from measured steps of the examples.
     """
 
     vector_bytes: int = 64
@@ -56,7 +51,6 @@ class Machine:
     )  # fmt: skip
     start: float = 5e-9
     reached: float = 0.5
-    call: float = 5e-9
 
     def operations(self, dtype: DType, *, vector: bool) -> float:
         """Operations a second that kernels reach, a multiplication with its addition counted as two."""
@@ -118,22 +112,12 @@ def kernel_cost(scheduled: Scheduled, rows: int, machine: Machine) -> Cost:
     kernel = scheduled.kernel
     parts = set(walk(*(s.value for s in kernel.stores)))
     work = sum(operations(e, rows) for e in parts)
-    calls = sum(_points(e.free, rows) for e in parts if isinstance(e, Apply) and is_called(e.op, e.dtype))
     moved = sum(_touched(kernel, rows).values())
     kind = max((s.buffer.dtype for s in kernel.stores), key=lambda d: d.itemsize if d.is_float else 4)
     peak = machine.operations(kind, vector=bool(scheduled.schedule.lanes))
-    seconds = max(work / peak, moved / machine.bandwidth(moved)) + calls * machine.call + machine.start
+    seconds = max(work / peak, moved / machine.bandwidth(moved)) + machine.start
     times = 1 if kernel.repeat is None else int(kernel.repeat.axis.extent)  # type: ignore[arg-type]
     return Cost(work, moved, seconds) * times
-
-
-@cache
-def is_called(op: Scalar, dtype: DType) -> bool:
-    """Whether compiled code calls the C library for each element, itself or through another function."""
-    if op not in FUNCTIONS:
-        return False
-    _, text, others = helper(op.value, dtype, 2)
-    return "extractelement" in text or any(is_called(Scalar(name), kind) for name, kind in others)
 
 
 def operations(e: Expr, rows: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from netc.cli.main import run
 from netc.compiler import ops
-from netc.compiler.cost import Machine, flops, is_called, kernel_cost
+from netc.compiler.cost import Machine, flops, kernel_cost
 from netc.compiler.drawing import FORMATS, draw
 from netc.compiler.graph import ROWS, DType, Graph, Value
 from netc.compiler.loops.ir import (
@@ -301,19 +301,6 @@ def test_more_rows_cost_more() -> None:
     assert small.seconds < large.seconds < 2 * small.seconds
     fast = kernel_cost(scheduled, 100, Machine(hertz=1e12, levels=((float("inf"), 1e12),), start=0))
     assert fast.seconds < small.seconds
-
-
-def test_functions_of_the_c_library_take_their_time() -> None:
-    assert is_called(Scalar.erf, DType.float64)
-    assert is_called(Scalar.sigmoid, DType.float64) == is_called(Scalar.exp, DType.float64)
-    assert not is_called(Scalar.exp, DType.float32)
-    assert not is_called(Scalar.add, DType.float64)
-    graph = Graph()
-    x = ops.input(graph, "x", DType.float64, (ROWS, 16))
-    graph.outputs["y"] = ops.unary(graph, "erf", x)
-    (scheduled,) = lower(graph, {}).kernels
-    slow, quick = (kernel_cost(scheduled, 10, Machine(call=seconds)).seconds for seconds in (1e-3, 0))
-    assert slow - quick == pytest.approx(160 * 1e-3)
 
 
 def test_flops_of_operations() -> None:

@@ -59,8 +59,8 @@ class Module:
         symbol, text, needs = mathematics.helper(name, dtype, lanes)
         if symbol not in self.functions:
             self.functions[symbol] = text
-            for other, kind in needs:
-                self.helper(other, kind, lanes)
+            for other in needs:
+                self.helper(other, dtype, lanes)
         return symbol
 
     def philox(self, dtype: DType, lanes: int) -> str:

@@ -1,7 +1,7 @@
 """Scalar operations as LLVM text: one row per ``Scalar``, on numbers and on vectors alike.
 
 Functions of ``math.h`` are called once a lane; exp, tanh and sigmoid in float32, which training needs most, are
-polynomials on whole vectors (see ``mathematics.py``).
+polynomials on whole vectors (see the folder ``mathematics``).
 """
 
 from __future__ import annotations
