@@ -8,14 +8,13 @@ those of the kernels, by the roofline of ``cost.py``.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .cost import Cost, Machine, count, flops, kernel_costs
 from .elaborate import Network
 from .graph import Graph, reachable, show_shape
-from .loops.ir import Buffer, Kernel, Space, Store
+from .loops.ir import Buffer, Space
 from .loops.unit import Unit
 
 LOSS, OPTIMIZER, ELSEWHERE = "loss", "optimizer", "elsewhere"
@@ -71,7 +70,7 @@ def make_plan(network: Network, graph: Graph, unit: Unit, rows: int, machine: Ma
             to.backward += flops(value, rows)
     for scheduled in unit.kernels:
         for store, cost in kernel_costs(scheduled, rows, machine):
-            to = sums[_row(_owner(store, scheduled.kernel, graph), sums)]
+            to = sums[_row(unit.layers.get(store.buffer.name, scheduled.kernel.layer), sums)]
             to.cost += cost
             to.memory += _bytes(store.buffer, rows) if store.buffer.space is Space.work else 0
     for name, leaf in graph.inputs.items():
@@ -119,16 +118,6 @@ def _total(layers: Sequence[LayerPlan], graph: Graph, unit: Unit, rows: int) -> 
         sum(x.backward for x in layers), sum(x.bytes for x in layers), model + arena, sum(x.seconds for x in layers),
         sum(x.share for x in layers),
     )  # fmt: skip
-
-
-def _owner(store: Store, kernel: Kernel, graph: Graph) -> str:
-    """The layer of what a store computes."""
-    match = re.fullmatch(r"v(\d+)", store.buffer.name)
-    if match is not None:
-        return graph.values[int(match[1])].origin.layer
-    if store.buffer.name in (f"out.{n}" for n in graph.outputs):
-        return graph.outputs[store.buffer.name.removeprefix("out.")].origin.layer
-    return kernel.layer
 
 
 def _row(layer: str, rows: Mapping[str, object]) -> str:

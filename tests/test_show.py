@@ -303,6 +303,13 @@ def test_more_rows_cost_more() -> None:
     assert fast.seconds < small.seconds
 
 
+def test_a_products_time_belongs_to_its_layer_whatever_follows_it(show: Show) -> None:
+    lines = show(REGRESSION, "--rows", "4096", "--unit", "predict").split("\n")
+    row = {line.split("  ")[1].strip(): line for line in lines if "  " in line}
+    assert "%" in row["linear(d_hidden)"]
+    assert "%" not in row["relu"]
+
+
 def test_flops_of_operations() -> None:
     graph = layer()
     by_name = {v.op.name: flops(v, 10) for v in graph}

@@ -207,7 +207,21 @@ class Lowering:
         kernels = in_place(kernels, self.renewed)
         memory = plan_memory(kernels, self.outputs)
         scheduled = tuple(self._scheduled(k) for item in kernels for k in flat(item))
-        return Unit(self.graph.name, scheduled, self.inputs, self.outputs, memory)
+        made = [(v, self.buffers.get(v.id)) for v in self.live if v.op.name != "input"]
+        layers = {b.name: self._layer(v) for v, b in made if b is not None}
+        return Unit(self.graph.name, scheduled, self.inputs, self.outputs, memory, layers)
+
+    def _layer(self, value: Value) -> str:
+        """Whose work a value's kernel does: of the product inside, where there is one, since an activation costs little."""
+        pending, seen = [value], {value.id}
+        while pending:
+            inner = pending.pop()
+            if inner.op.name == "contract":
+                return inner.origin.layer
+            fresh = [v for v in inner.inputs if v.id not in self.buffers and v.id not in seen]
+            seen.update(v.id for v in fresh)
+            pending += fresh
+        return value.origin.layer
 
     def _scheduled(self, kernel: Kernel) -> Scheduled:
         repeat = kernel.repeat

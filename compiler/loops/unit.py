@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .ir import Buffer, Scheduled
 
@@ -19,10 +19,12 @@ class MemoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """``inputs`` and ``outputs`` map names to the buffers that hold them."""
+    """``inputs`` and ``outputs`` map names to the buffers that hold them; layers: the layer of what a buffer holds, by the
+    buffer's name."""
 
     name: str
     kernels: tuple[Scheduled, ...]
     inputs: Mapping[str, Buffer]
     outputs: Mapping[str, Buffer]
     memory: MemoryPlan
+    layers: Mapping[str, str] = field(default_factory=dict)
