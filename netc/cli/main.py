@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "Train the network of a .net file.",
     "predict": "Apply saved weights to observations.",
     "eval": "Loss and metrics of saved weights.",
+    "bench": "Time the training steps and predictions of a program.",
     "new": "Write a starter program.",
     "check": "Report what is wrong with .net files.",
     "fmt": "Write .net files in the canonical way.",

@@ -42,7 +42,7 @@ class Options:
     threads: int | None = None
 
 
-def _batch(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
     """A number of rows, or ``full``."""
     if value is None or value == "full":
         return value
@@ -53,7 +53,7 @@ def _batch(ctx: click.Context, param: click.Parameter, value: str | None) -> int
 @click.command("train")
 @click.argument("file", required=False)
 @click.option("--epochs", type=click.IntRange(1, 2**40), help="Passes over the training rows.")
-@click.option("--batch", callback=_batch, metavar="ROWS", help="Rows a step, or full.")
+@click.option("--batch", callback=batch_size, metavar="ROWS", help="Rows a step, or full.")
 @click.option("--lr", type=float, help="The optimizer's learning rate.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, shuffling and dropout.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="At most so many; results do not depend on it.")

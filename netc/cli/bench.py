@@ -1,0 +1,138 @@
+"""``netc bench``: how fast a program trains and predicts on this machine, beside what the plan predicts and the CPU's peak."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import click
+
+from ..compiler.backends.llvm.compile import vector_bytes
+from ..compiler.cost import Machine
+from ..compiler.loops.lower import lower
+from ..compiler.plan import LayerPlan, duration, make_plan
+from ..grammar.diagnostics import CompileError, Diagnostic, Label
+from ..model import Model
+from ..runtime.peak import peak_flops
+from ..training import Trainer, file_data
+from .train import Options, batch_size, open_model
+
+SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured. Times in seconds, the best and the median of several samples; peak in operations a second.
+
+    predicted, flops: of a training step, by the plan; the prediction is for one thread. peak: in the program's type.
+    """
+
+    program: str
+    batch: int
+    threads: int
+    step: float
+    step_median: float
+    predicted: float
+    flops: int
+    peak: float
+    predict_batch: float
+    predict_row: float
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.batch / self.step
+
+    @property
+    def share(self) -> float:
+        """The part of the peak that the plan's operations make of a step."""
+        return self.flops / self.step / self.peak
+
+
+@click.command("bench")
+@click.argument("file")
+@click.option("--batch", callback=batch_size, metavar="ROWS", help="Rows a step, or full.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="At most so many.")
+@click.option("--seconds", type=click.FloatRange(0.01), default=2.0, show_default=True, help="For the steps.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str, pairs: tuple[str, ...],
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Time training steps and predictions of a .net file on its own data. Nothing is saved."""
+    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads))
+    if model.plan is not None and not model.plan.trains:
+        label = Label(model.program.net.name.span)
+        raise CompileError(
+            (Diagnostic("E0802", "the train block has no optimizer: there are no steps to time", label),)
+        )
+    found = measured(model, batch, threads, seconds)
+    if as_json:
+        extra = {"rows_per_second": found.rows_per_second, "share_of_peak": found.share}
+        click.echo(json.dumps(asdict(found) | extra))
+    else:
+        click.echo(text(found))
+
+
+def measured(model: Model, batch: int | str | None, threads: int | None, seconds: float) -> Figures:
+    """Steps without validation, in runs of several epochs; predictions as Python calls them, one at a time."""
+    training, _ = file_data(model)
+    inputs = training[: len(model.network.inputs)]
+    first, per_epoch = timed(model, training, 1, batch, threads)
+    epochs = max(1, min(100_000, int(seconds / SAMPLES / per_epoch / first.steps_per_epoch)))
+    steps = [timed(model, training, epochs, batch, threads)[1] for _ in range(SAMPLES)]
+    total = planned(model, first)
+    rows = [x[: first.batch] for x in inputs]
+    one = [x[:1] for x in inputs]
+    return Figures(
+        model.program.name, first.batch, first.threads, min(steps), statistics.median(steps), total.seconds,
+        total.forward + total.backward, peak_flops(first.threads) * 4 / model.program.dtype.itemsize, called(lambda: model.predict(*rows)),
+        called(lambda: model.predict(*one)),
+    )  # fmt: skip
+
+
+def timed(
+    model: Model, training: tuple[object, ...], epochs: int, batch: int | str | None, threads: int | None
+) -> tuple[Trainer, float]:
+    """A run of so many epochs, and its seconds a step."""
+    trainer = Trainer(model, training, None, epochs, batch, None, None, threads)
+    history = trainer.run()
+    return trainer, history.seconds / max(trainer.native.get("step"), 1)
+
+
+def planned(model: Model, trainer: Trainer) -> LayerPlan:
+    graph = trainer.graphs["step"]
+    unit = lower(graph, model.orders, vector_bytes=vector_bytes())
+    return make_plan(model.network, graph, unit, trainer.batch, Machine(vector_bytes=vector_bytes())).total
+
+
+def called(run: Callable[[], object]) -> float:
+    """The median of many calls."""
+    run()
+    seconds = []
+    end = time.perf_counter() + 0.2
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def text(x: Figures) -> str:
+    threads = f"{x.threads} thread{'s' if x.threads > 1 else ''}"
+    spread = "" if x.step_median < 1.02 * x.step else f", median {duration(x.step_median)}"
+    lines = [
+        f"{x.program}: {x.batch:,} rows a step, {threads}",
+        f"  training step     {duration(x.step)}{spread}, {x.rows_per_second:,.0f} rows a second",
+        f"  predicted         {duration(x.predicted)} on one thread",
+        f"  of the peak       {x.share:.0%} of {x.peak / 1e9:.0f} GFLOP/s, by the plan's operations",
+        f"  predict a batch   {duration(x.predict_batch)}",
+        f"  predict one row   {duration(x.predict_row)}",
+    ]
+    return "\n".join(lines)
