@@ -100,7 +100,7 @@ def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
 def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     program: Path, tmp_path: Path, sign: signal.Signals
 ) -> None:
-    epochs = "60000"
+    epochs = "200000"
     process = start([str(program), "--epochs", epochs, "--out", str(tmp_path / "cut")])
     folder = tmp_path / "cut" / "small-001"
     wait_for_a_save(process, folder)
