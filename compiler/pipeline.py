@@ -13,6 +13,7 @@ from .backends.cuda.module import Module as CudaModule
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
+from .backends.llvm.target import Target, native
 from .graph import ROWS, Graph
 from .loops.ir import Buffer, Space
 from .loops.lower import choose_orders, lower
@@ -35,15 +36,17 @@ def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
     return tuple(layouts), at
 
 
-def build(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
-    """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``."""
-    name = cache.key(
-        describe(graphs, orders),
-        f"{train} {llvm.vector_bytes()}",
-        llvm.cpu_description(),
-        source_state(Path(__file__).parent),
-    )
-    return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train))))
+def build(
+    graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False, target: Target | None = None
+) -> Artifact:
+    """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``.
+
+    target: the CPU it is for, by default this machine's.
+    """
+    target = target or native()
+    state = source_state(Path(__file__).parent)
+    name = cache.key(describe(graphs, orders), f"{train}", target.description, state)
+    return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train, target))))
 
 
 def build_cuda(graphs: Mapping[str, Graph], orders: Orders) -> Artifact:
@@ -59,13 +62,13 @@ def _built_cuda(graphs: Mapping[str, Graph], orders: Orders) -> Artifact:
     return Artifact(module.text().encode(), layouts, most_rows=module.most_rows)
 
 
-def _built(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Artifact:
+def _built(graphs: Mapping[str, Graph], orders: Orders, train: bool, target: Target) -> Artifact:
     module = Module()
     units: dict[str, Unit] = {}
     entries: dict[str, Entry] = {}
-    text, totals = module_text(graphs, orders, module, units, entries, train=train)
+    text, totals = module_text(graphs, orders, module, units, entries, target, train=train)
     layouts = {n: _layout(entries[n], units[n]) for n in graphs}
-    return Artifact(llvm.compile_text(text), layouts, "train" if train else None, totals)
+    return Artifact(llvm.compile_text(text, target), layouts, "train" if train else None, totals)
 
 
 def describe(graphs: Mapping[str, Graph], orders: Orders) -> str:
@@ -96,12 +99,13 @@ def module_text(
     module: Module,
     units: dict[str, Unit],
     entries: dict[str, Entry],
+    target: Target,
     *,
     train: bool,
 ) -> tuple[str, tuple[str, ...]]:
     """The LLVM text of some graphs, and the names of the metric totals in the order of the history."""
     for name, graph in graphs.items():
-        unit = units[name] = lower(graph, orders, vector_bytes=llvm.vector_bytes())
+        unit = units[name] = lower(graph, orders, vector_bytes=target.vector_bytes)
         split = unit.outputs["loss"] if train and name == "step" else None
         entries[name] = module.add(unit, name, split)
     totals = (
@@ -110,7 +114,7 @@ def module_text(
     if train:
         tables = {n: e.buffers for n, e in entries.items()}
         module.entries.append(train_function(module, training(units, tables, totals)))
-    return module.text(), totals
+    return module.text(target), totals
 
 
 def _layout(entry: Entry | CudaEntry, unit: Unit) -> UnitLayout:

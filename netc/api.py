@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .cli.probe import cell_checker, prober
+from .compiler.backends.llvm.target import Target, named
 from .compiler.elaborate import Program, check_fit
 from .compiler.elaborate import check as check_program
 from .compiler.elaborate import load as load_program
@@ -38,16 +39,24 @@ def compile(
     source: str | None = None,
     seed: int | None = None,
     dtype: str = "float32",
+    cpu: str = "native",
     **constants: Any,
 ) -> Model:
-    """A model from a file or from text. constants replace those of the program. Raises CompileError."""
+    """A model from a file or from text. constants replace those of the program.
+
+    cpu: what code is made for: this machine (``native``) or ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``.
+    Raises CompileError; ValueError for other arguments, or a CPU whose code cannot run here.
+    """
     if (path is None) == (source is None):
         raise ValueError("give a path or source=, one of them")
+    target = runnable(cpu)
     settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in constants.items()}
     if path is not None:
-        return make_model(open_program(path, settings, dtype), Path(path).resolve().parent, seed)
+        return make_model(
+            open_program(path, settings, dtype), Path(path).resolve().parent, seed, target=target
+        )
     program = load_program(Source("<string>", source or ""), settings=settings, dtype=float_type(dtype))
-    return make_model(program, Path.cwd(), seed)
+    return make_model(program, Path.cwd(), seed, target=target)
 
 
 def float_type(name: str) -> DType:
@@ -57,13 +66,27 @@ def float_type(name: str) -> DType:
     return DType(name)
 
 
-def make_model(program: Program, folder: Path, seed: int | None = None, known: Known | None = None) -> Model:
+def runnable(cpu: str) -> Target:
+    """The CPU of that name; raises ValueError when there is none, or when its code cannot run here."""
+    target = named(cpu)
+    if target.missing:
+        raise ValueError(f"code for {cpu} does not run here: this machine lacks {', '.join(target.missing)}")
+    return target
+
+
+def make_model(
+    program: Program,
+    folder: Path,
+    seed: int | None = None,
+    known: Known | None = None,
+    target: Target | None = None,
+) -> Model:
     """The model of a program, with its data if it names any; known: scalers and classes of an earlier training.
 
     Raises CompileError with all that is wrong in any of its blocks.
     """
     try:
-        return _made(program, folder, seed, known)
+        return _made(program, folder, seed, known, target)
     except CompileError as first:
         found = program.check(prober(folder), cell_checker(folder))
         whole = {(d.code, d.message, d.primary.span) for d in found}
@@ -72,14 +95,16 @@ def make_model(program: Program, folder: Path, seed: int | None = None, known: K
         raise CompileError(tuple(d for d in found if d.severity == "error")) from None
 
 
-def _made(program: Program, folder: Path, seed: int | None, known: Known | None) -> Model:
+def _made(
+    program: Program, folder: Path, seed: int | None, known: Known | None, target: Target | None
+) -> Model:
     plan = program.data(prober(folder))
     widths = {} if plan is None else {n: tuple(v.shape[1:]) for n, v in plan.graph.outputs.items()}
     network = program.network(widths)  # type: ignore[arg-type]
     train = program.train()
     if train is not None:
         check_fit(network, train, plan)
-    model = Model(program, network, seed=seed, folder=folder, plan=train)
+    model = Model(program, network, seed=seed, folder=folder, plan=train, target=target)
     if plan is not None:
         goals = ("target",) if train is None else train.goals.values()
         used = (*(spec.name for spec in network.inputs), *goals)

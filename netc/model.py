@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_array, as_rows, as_seed, given_array, goal_of
 from .compiler import units
+from .compiler.backends.llvm.target import Target, native
 from .compiler.elaborate import Goal, Network, Program, TrainPlan, average_of
 from .compiler.graph import Graph, TensorType, show_shape
 from .compiler.interpreter import evaluate
@@ -45,8 +46,10 @@ class Model:
         seed: int | None = None,
         folder: Path | None = None,
         plan: TrainPlan | None = None,
+        target: Target | None = None,
     ) -> None:
-        """plan: the program's own, where it was made before."""
+        """plan: the program's own, where it was made before. target: the CPU that code is made for."""
+        self.target = target or native()
         self.program, self.network, self.folder = program, network, folder
         self.plan: TrainPlan | None = plan or program.train()
         self.seed = as_seed(seed) if seed is not None else self.plan.seed % 2**63 if self.plan else 0
@@ -104,7 +107,7 @@ class Model:
             self.memory.views[name][...] = value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
-        twin = Model(self.program, self.network, seed=self.seed, folder=self.folder)
+        twin = Model(self.program, self.network, seed=self.seed, folder=self.folder, target=self.target)
         twin.plan, twin.training, twin.data = self.plan, self.training, self.data
         twin.scalers, twin.classes, twin.columns = dict(self.scalers), dict(self.classes), dict(self.columns)
         twin.memory.block[...] = self.memory.block
@@ -153,7 +156,7 @@ class Model:
             unit = self._units.get(key)
             if unit is None:
                 graph = make()
-                artifact = build({graph.name: graph}, self.orders)
+                artifact = build({graph.name: graph}, self.orders, target=self.target)
                 unit = self._units[key] = Unit(Library(artifact), artifact.units[graph.name], self.memory)
             return unit
 

@@ -125,7 +125,7 @@ class Trainer:
             )
             self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
-        artifact = build(graphs, model.orders, train=True)
+        artifact = build(graphs, model.orders, train=True, target=model.target)
         self.totals = artifact.totals
         library = Library(artifact)
         chunk = min(max(self.batch, 64), 1024)

@@ -1,4 +1,4 @@
-"""Vector widths of other processors: the same gradients from code for 128, 256 and 512 bits."""
+"""Code for other CPUs: the same gradients from code for 128, 256 and 512 bits, the same text for another architecture."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import netc
+from netc.cli.main import main
 from netc.compiler import units
-from netc.compiler.backends.llvm import compile as llvm
+from netc.compiler.backends.llvm.target import CPUS, named
 from netc.compiler.graph import ROWS, DType, TensorType
 from netc.compiler.interpreter import evaluate
 from netc.compiler.pipeline import build
 from netc.runtime.cpu import Library, Unit
 
 NETWORKS = Path(__file__).parent / "reference"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 ROWS_GIVEN = 21
 
 
-@pytest.mark.parametrize("size", [16, 32, 64])
+@pytest.mark.parametrize("cpu", CPUS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["dense", "convolution", "pooling", "softmax"])
-def test_gradients_of_a_network(name: str, dtype: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if size > llvm.vector_bytes():
-        pytest.skip("this processor has no such vectors")
-    monkeypatch.setattr(llvm, "vector_bytes", lambda: size)
-    model = netc.compile(NETWORKS / f"{name}.net", dtype=dtype, seed=2)
+def test_gradients_of_a_network(name: str, dtype: str, cpu: str) -> None:
+    if named(cpu).missing:
+        pytest.skip(f"this machine lacks {', '.join(named(cpu).missing)}")
+    model = netc.compile(NETWORKS / f"{name}.net", dtype=dtype, seed=2, cpu=cpu)
     rng = np.random.default_rng(1)
     kind = model.network.inputs[0]
     leaves: dict[str, Any] = {f"input.{kind.name}": rng.normal(size=(ROWS_GIVEN, *kind.shape)).astype(dtype)}
@@ -36,7 +38,7 @@ def test_gradients_of_a_network(name: str, dtype: str, size: int, monkeypatch: p
     leaves["cotangent"] = rng.normal(size=(ROWS_GIVEN, *rest)).astype(dtype)
     assert output == TensorType(DType(dtype), (ROWS, *rest))
     graph = units.backward(model.network, training=True)
-    artifact = build({graph.name: graph}, model.orders)
+    artifact = build({graph.name: graph}, model.orders, target=model.target)
     unit = Unit(Library(artifact), artifact.units[graph.name], model.memory)
     got = unit.call(leaves, ROWS_GIVEN, step=1, seed=2)
     wanted = evaluate(graph, leaves | dict(model.memory.views), rows=ROWS_GIVEN, seed=2, step=1)
@@ -44,3 +46,36 @@ def test_gradients_of_a_network(name: str, dtype: str, size: int, monkeypatch: p
     for path, array in wanted.items():
         scale = max(float(np.max(np.abs(array))), 1e-3)
         assert np.max(np.abs(np.asarray(got[path]) - array)) <= bound * scale, path
+
+
+@pytest.mark.parametrize(
+    ("cpu", "written"),
+    [("x86-64-v2", "mulps"), ("x86-64-v3", "vfmadd"), ("x86-64-v4", "%zmm"), ("aarch64", "fmla")],
+)
+def test_assembly_for_any_cpu_is_made_on_any_machine(cpu: str, written: str) -> None:
+    shown = CliRunner().invoke(
+        main, ["show", str(EXAMPLES / "digits.net"), "--unit", "train", "--stage", "asm", "--cpu", cpu]
+    )
+    assert shown.exit_code == 0
+    assert written in shown.output
+
+
+def test_training_for_a_smaller_cpu_ends_near_that_for_this_one(tmp_path: Path) -> None:
+    if named("x86-64-v2").missing:
+        pytest.skip("another architecture")
+    losses = [
+        netc.compile(EXAMPLES / "regression.net", cpu=cpu).fit(epochs=3).loss[-1]
+        for cpu in ("native", "x86-64-v2")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_cpu_that_does_not_exist_or_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="cpu is one of native, x86-64-v2"):
+        netc.compile(EXAMPLES / "regression.net", cpu="pentium")
+    other = "x86-64-v2" if named("aarch64").missing == () else "aarch64"
+    with pytest.raises(ValueError, match=f"code for {other} does not run here: this machine lacks a CPU"):
+        netc.compile(EXAMPLES / "regression.net", cpu=other)
+    refused = CliRunner().invoke(main, ["train", str(EXAMPLES / "regression.net"), "--cpu", other])
+    assert refused.exit_code == 2
+    assert "this machine lacks a CPU of" in refused.output

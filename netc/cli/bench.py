@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from ..compiler.backends.llvm.compile import vector_bytes
+from ..compiler.backends.llvm.target import CPUS, NATIVE
 from ..compiler.cost import Machine
 from ..compiler.loops.lower import lower
 from ..compiler.plan import LayerPlan, duration, make_plan
@@ -58,15 +58,18 @@ class Figures:
 @click.option("--seconds", type=click.FloatRange(0.01), default=2.0, show_default=True, help="For the steps.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
+    "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
+)
+@click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str, pairs: tuple[str, ...],
-    as_json: bool,
+    file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str, cpu: str,
+    pairs: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Time training steps and predictions of a .net file on its own data. Nothing is saved."""
-    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads))
+    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu))
     if model.plan is not None and not model.plan.trains:
         label = Label(model.program.net.name.span)
         raise CompileError(
@@ -108,8 +111,9 @@ def timed(
 
 def planned(model: Model, trainer: Trainer) -> LayerPlan:
     graph = trainer.graphs["step"]
-    unit = lower(graph, model.orders, vector_bytes=vector_bytes())
-    return make_plan(model.network, graph, unit, trainer.batch, Machine(vector_bytes=vector_bytes())).total
+    width = model.target.vector_bytes
+    unit = lower(graph, model.orders, vector_bytes=width)
+    return make_plan(model.network, graph, unit, trainer.batch, Machine(vector_bytes=width)).total
 
 
 def called(run: Callable[[], object]) -> float:

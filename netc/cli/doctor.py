@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from .. import __version__
-from ..compiler.backends.llvm.compile import cpu_description, vector_bytes
+from ..compiler.backends.llvm.target import native
 from ..grammar.cachedir import cache_directory
 from ..runtime.cores import physical_cores
 
@@ -27,7 +27,7 @@ def command() -> None:
         click.echo(f"{package:<11} {_version(package) or 'missing: pip install ' + package}")
     cores = physical_cores()
     count = f"{cores} core" + ("s" if cores > 1 else "")
-    click.echo(f"cpu         {cpu_description().split()[0]}, {count}, vectors of {vector_bytes()} bytes")
+    click.echo(f"cpu         {native().cpu}, {count}, vectors of {native().vector_bytes} bytes")
     click.echo(f"gpu         {gpu_description()}")
     folder = cache_directory()
     click.echo(f"cache       {folder} ({_cache_state()})")

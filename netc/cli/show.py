@@ -12,8 +12,9 @@ import click
 
 from ..api import make_model, open_program
 from ..compiler import units
-from ..compiler.backends.llvm.compile import assembly, vector_bytes
+from ..compiler.backends.llvm.compile import assembly
 from ..compiler.backends.llvm.module import Entry, Module
+from ..compiler.backends.llvm.target import CPUS, NATIVE, Target, named
 from ..compiler.cost import Machine
 from ..compiler.drawing import FORMATS, draw
 from ..compiler.elaborate import Goal, check_fit
@@ -53,13 +54,16 @@ DEFAULT_ROWS = 64
     "--rows", type=click.IntRange(1), help="Observations a step for the plan; by default the batch."
 )
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
+@click.option(
+    "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
+)
 @click.option("-o", "output", metavar="FILE", help="Write to a file.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 def command(
-    file: str, stage: str, form: str | None, unit: str | None, rows: int | None, as_json: bool, output: str | None,
-    pairs: tuple[str, ...],
+    file: str, stage: str, form: str | None, unit: str | None, rows: int | None, as_json: bool, cpu: str,
+    output: str | None, pairs: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print a stage of the compilation of a .net file, or an entry of the library: `netc show library:gelu`."""
     if as_json and stage != "plan":
@@ -69,7 +73,7 @@ def command(
     elif stage == "ast" and form is None:
         text = _syntax(file)
     else:
-        shown = _Shown(file, settings_of(pairs))
+        shown = _Shown(file, settings_of(pairs), named(cpu))
         text = shown.drawing(form, unit) if form is not None else shown.text(stage, unit, rows, as_json)
     if output is None:
         click.echo(text)
@@ -90,10 +94,11 @@ def _syntax(file: str) -> str:
 class _Shown:
     """A program, elaborated: its stages on demand."""
 
-    def __init__(self, file: str, settings: dict[str, Any]) -> None:
+    def __init__(self, file: str, settings: dict[str, Any], target: Target) -> None:
         program = open_program(file, settings)
         folder = Path(file).resolve().parent
-        self.model: Model = make_model(program, folder)
+        self.target = target
+        self.model: Model = make_model(program, folder, target=target)
         self.plan = self.model.plan
         self.goal: Goal | None = None
         if self.plan is not None:
@@ -104,7 +109,7 @@ class _Shown:
     def text(self, stage: str, unit: str | None, rows: int | None, as_json: bool) -> str:
         if stage in ("llvm", "asm"):
             text = self._module(unit)[0]
-            return text if stage == "llvm" else assembly(text)
+            return text if stage == "llvm" else assembly(text, self.target)
         if stage == "cuda":
             return self._cuda(unit)
         if stage == "program":
@@ -114,12 +119,11 @@ class _Shown:
         graph = self.graph(unit)
         if stage == "graph":
             return listing(graph, self.layer_name)
-        lowered = lower(graph, self.model.orders, vector_bytes=vector_bytes())
+        lowered = lower(graph, self.model.orders, vector_bytes=self.target.vector_bytes)
         if stage == "loops":
             return unit_text(lowered, self.layer_name)
-        found = make_plan(
-            self.model.network, graph, lowered, rows or self._rows(), Machine(vector_bytes=vector_bytes())
-        )
+        machine = Machine(vector_bytes=self.target.vector_bytes)
+        found = make_plan(self.model.network, graph, lowered, rows or self._rows(), machine)
         return json.dumps(asdict(found), indent=2) if as_json else table(found)
 
     def drawing(self, form: str, unit: str | None) -> str:
@@ -149,7 +153,13 @@ class _Shown:
         if unit == "train" and self.model.data is not None and self.model.data.validation is not None:
             graphs.append(self.graph("evaluate"))
         text, totals = module_text(
-            {g.name: g for g in graphs}, self.model.orders, Module(), lowered, entries, train=unit == "train"
+            {g.name: g for g in graphs},
+            self.model.orders,
+            Module(),
+            lowered,
+            entries,
+            self.target,
+            train=unit == "train",
         )
         return text, lowered, entries, totals
 

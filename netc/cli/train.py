@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
-from ..api import make_model, open_program
+from ..api import make_model, open_program, runnable
+from ..compiler.backends.llvm.target import CPUS, NATIVE
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
 from ..model import Model
@@ -40,6 +41,7 @@ class Options:
     dtype: str = "float32"
     set: tuple[str, ...] = ()
     threads: int | None = None
+    cpu: str = NATIVE
 
 
 def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
@@ -59,6 +61,9 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option("--threads", type=click.IntRange(1, 1024), help="At most so many; results do not depend on it.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
+    "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
+)
+@click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 @click.option("--out", default="runs", show_default=True, help="Where the run's folder is made.")
@@ -71,7 +76,7 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, epochs: int | None, batch: int | str | None, lr: float | None,
-    seed: int | None, threads: int | None, dtype: str, pairs: tuple[str, ...], out: str, resume: str | None,
+    seed: int | None, threads: int | None, dtype: str, cpu: str, pairs: tuple[str, ...], out: str, resume: str | None,
     quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the network of a .net file on the data that it names."""
@@ -83,7 +88,7 @@ def command(
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
-        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads)
+        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu)
     model = open_model(options)
     trainer = Trainer(model, (), None, options.epochs, options.batch, None, None, options.threads)
     if resume is None:
@@ -137,7 +142,11 @@ def open_model(options: Options) -> Model:
         if block is None:
             label = Label(program.net.name.span)
             raise CompileError((Diagnostic("E0802", f"the program has no {name} block", label),))
-    model = make_model(program, Path(options.file).resolve().parent, options.seed)
+    try:
+        target = runnable(options.cpu)
+    except ValueError as error:
+        raise click.UsageError(f"--cpu: {error}") from None
+    model = make_model(program, Path(options.file).resolve().parent, options.seed, target=target)
     if options.lr is not None and model.plan is not None:
         try:
             model.plan = model.plan.with_learning_rate(options.lr)

@@ -7,43 +7,43 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from .target import Target
+
 
 @cache
-def target_machine() -> Any:
-    """The code generator for this CPU, at code generation level 2; no optimisation passes are run.
+def _machine(target: Target) -> Any:
+    """The code generator for a CPU, at code generation level 2; no optimisation passes are run.
 
     Code model large: a process with much memory in use may load code and constants further apart than 2 GiB.
     """
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=2,
-        reloc="static",
-        codemodel="large",
+    if target.triple:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        found = llvm.Target.from_triple(target.triple)
+    else:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        found = llvm.Target.from_default_triple()
+    return found.create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="static", codemodel="large"
     )
 
 
-def cpu_description() -> str:
-    """What the object code depends on besides its text."""
-    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()} {llvm.llvm_version_info}"
-
-
-def vector_bytes() -> int:
-    """The widest vectors this CPU has."""
-    features = llvm.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-
-
-def compile_text(text: str) -> bytes:
+def compile_text(text: str, target: Target) -> bytes:
     """Object code; raises RuntimeError on text that LLVM refuses, which is a bug in netc."""
-    machine = target_machine()
-    module = llvm.parse_assembly(text)
+    machine = _machine(target)
+    module = _parsed(text, target)
     module.verify()
     return machine.emit_object(module)  # type: ignore[no-any-return]
 
 
-def assembly(text: str) -> str:
-    return target_machine().emit_assembly(llvm.parse_assembly(text))  # type: ignore[no-any-return]
+def assembly(text: str, target: Target) -> str:
+    """The same code as the CPU's assembly language."""
+    return _machine(target).emit_assembly(_parsed(text, target))  # type: ignore[no-any-return]
+
+
+def _parsed(text: str, target: Target) -> Any:
+    module = llvm.parse_assembly(text)
+    if target.triple:
+        module.triple = target.triple
+    return module

@@ -20,6 +20,7 @@ from ...loops.work import Amount, work
 from . import mathematics, threads
 from .kernel import KernelWriter
 from .scalars import type_text
+from .target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +137,11 @@ class Module:
             ]
         )
 
-    def text(self) -> str:
+    def text(self, target: Target) -> str:
         kernels = [text.replace("@KERNEL", name) for text, name in self.kernels.items()]
-        body = "\n\n".join([*threads.functions(), *self.functions.values(), *kernels, *self.entries])
+        body = "\n\n".join(
+            [*threads.functions(target.pause), *self.functions.values(), *kernels, *self.entries]
+        )
         return _declarations(body) + "\n\n" + body + "\n"
 
 

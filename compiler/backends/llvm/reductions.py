@@ -120,7 +120,7 @@ class _Loops:
             assert isinstance(e.body, Apply)
             a, b = (w._spread(x, w._value(x, point), lanes, point) for x in e.body.arguments)
             suffix = mangled(Operand("", dtype, lanes))
-            return (w.emit(f"call {t} @llvm.fma.{suffix}({t} {a.text}, {t} {b.text}, {t} {state[0]})"),)
+            return (w.emit(f"call {t} @llvm.fmuladd.{suffix}({t} {a.text}, {t} {b.text}, {t} {state[0]})"),)
         value = w._spread(e.body, w._value(e.body, point), lanes, point)
         if masked:
             value = self._only_active(i, value)

@@ -10,12 +10,11 @@ The pool's word ``taken`` has a bit for each share; shares that a job does not h
 means that nothing is open. A bit that an atomic `or` turned from zero to one is a share that is yours, and the job
 cannot end, nor its description change, before you have counted it in ``done``.
 
-In: nothing. Out: the functions ``@launch`` and ``@worker``. A thread that waits spins for a moment, then yields.
+In: the CPU. Out: the functions ``@launch`` and ``@worker``. A thread that waits spins for a moment, then yields.
 """
 
 from __future__ import annotations
 
-import platform
 import sys
 
 from ....runtime.artifact import GRAIN, POOL
@@ -24,8 +23,6 @@ SPINS = 200
 
 SIGNATURE = "ptr, i64, i64, i64, i64, i64"
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-_X86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
-_PAUSE = "call void @llvm.x86.sse2.pause()" if _X86 else 'fence syncscope("singlethread") seq_cst'
 
 _FIELDS = ("function", "table", "rows", "step", "seed", "unit", "extent", "count")
 
@@ -50,7 +47,7 @@ yield:
   %yielded = call i32 @{_YIELD}()
   br label %again
 pause:
-  {_PAUSE}
+  call void @pause()
   br label %again
 again:
   br label %spin"""
@@ -173,6 +170,7 @@ end:
 }}"""
 
 
-def functions() -> list[str]:
-    """The text of the helper functions of a module with parallel kernels."""
-    return [f"declare i32 @{_YIELD}()", _run(), _HELP, _launch(), _worker()]
+def functions(pause: str) -> list[str]:
+    """The text of the helper functions of a module with parallel kernels. pause: the CPU's hint that a thread waits."""
+    hint = f"define internal void @pause() {{\n  {pause}\n  ret void\n}}"
+    return [f"declare i32 @{_YIELD}()", hint, _run(), _HELP, _launch(), _worker()]

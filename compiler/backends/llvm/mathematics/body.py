@@ -104,10 +104,10 @@ class Body:
         return self.intrinsic("fma", self.number(a), self.number(b), self.number(c))
 
     def polynomial(self, x: Number, coefficients: Sequence[float]) -> Number:
-        """Horner's rule; the constant coefficient comes first."""
+        """Horner's rule, in one rounding a term where the CPU has an instruction for that; the constant term comes first."""
         result = self.number(coefficients[-1])
         for c in reversed(coefficients[:-1]):
-            result = self.fma(result, x, c)
+            result = self.intrinsic("fmuladd", result, x, self.number(c))
         return result
 
     def nearest(self, x: Number, factor: float) -> tuple[Number, Integer]:
