@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from . import peers, report, startup
+from . import compare, peers, report, startup
 from .measure import keep_to, peak_flops, sample
 from .ours import Ours
 from .workloads import WORKLOADS, Workload
 
 STEPS = 20
 AGREEMENT = 1e-4
+COMMITTED = "the committed run"
 
 
 def difference(a: list[float], b: list[float]) -> float:
@@ -37,7 +39,10 @@ def run(workload: Workload, names: list[str], budget: float, threads: int) -> re
         samples = sample(ours.train, budget)
     except Exception as error:  # the table must be whole even where a workload cannot be compiled yet
         return report.Row(
-            workload.name, workload.flops, None, failure=f"{type(error).__name__}: {error}"[:120]
+            workload.name,
+            workload.flops,
+            None,
+            failure=f"{type(error).__name__}: {error}".split("\n")[0][:120],
         )
     results = {}
     for name in names:
@@ -57,8 +62,21 @@ def run(workload: Workload, names: list[str], budget: float, threads: int) -> re
 @click.option("--peers", "wanted", default="torch,jax", show_default=True, help="Peers, where installed.")
 @click.option("--startup/--no-startup", "with_startup", default=True, help="Processes, compilation, memory.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything here.")
-def main(quick: bool, threads: int, rows: str, wanted: str, with_startup: bool, path: Path | None) -> None:
+@click.option(
+    "--compare", "against", metavar="[RUN]", is_flag=False, flag_value=COMMITTED, type=click.Path(path_type=Path),
+    help="Fail where a row has lost more than 15 % since an earlier run (JSON), by default the committed one.",
+)  # fmt: skip
+def main(
+    quick: bool,
+    threads: int,
+    rows: str,
+    wanted: str,
+    with_startup: bool,
+    path: Path | None,
+    against: Path | None,
+) -> None:
     """Time a training step of netc and of its peers."""
+    before = None if against is None else _earlier(against, threads)
     chosen = [x for x in rows.split(",") if x] or list(WORKLOADS)
     unknown = [x for x in chosen if x not in WORKLOADS]
     if unknown:
@@ -77,8 +95,33 @@ def main(quick: bool, threads: int, rows: str, wanted: str, with_startup: bool, 
     timings = startup.measure(2 if quick else 7) if with_startup else []
     for timing in timings:
         click.echo(report.startup_line(timing))
+    result = report.as_json(found, timings, peak, threads)
     if path is not None:
-        path.write_text(json.dumps(report.as_json(found, timings, peak, threads), indent=1), encoding="utf-8")
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    if before is not None:
+        slower = _compared(before, result)
+        if slower:
+            raise click.ClickException(f"slower than before: {', '.join(slower)}")
+
+
+def _earlier(path: Path, threads: int) -> dict[str, Any]:
+    try:
+        before = compare.load(compare.earlier(threads) if str(path) == COMMITTED else path)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--compare") from None
+    if before["threads"] != threads:
+        message = f"it was made with --threads {before['threads']}"
+        raise click.BadParameter(message, param_hint="--compare")
+    return before
+
+
+def _compared(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Prints how the ratios have changed; gives the names of workloads that are slower."""
+    found = compare.changes(before, json.loads(json.dumps(now)))
+    click.echo(f"against the run on {before['machine']['processor']}, times as fast as then:")
+    for change in found:
+        click.echo(change.line())
+    return [x.workload for x in found if x.slower(compare.TOLERANCE)]
 
 
 if __name__ == "__main__":

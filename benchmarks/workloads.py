@@ -40,14 +40,50 @@ class Conv:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """A vector for each of ``length`` indices below ``count``."""
+
+    length: int
+    count: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class LSTM:
+    """``length`` steps of ``inputs`` numbers; gives the hidden state of every step."""
+
+    length: int
+    inputs: int
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A transformer encoder layer with relu, norms behind the sums, no dropout."""
+
+    length: int
+    width: int
+    heads: int
+    feedforward: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plain:
-    """A layer without parameters: ``relu``, ``tanh``, ``pool`` (maximum of 2 x 2) or ``flatten``."""
+    """A layer without parameters. pool: maximum of 2 x 2. last, mean: of the steps of a sequence."""
 
-    kind: Literal["relu", "tanh", "pool", "flatten"]
+    kind: Literal["relu", "tanh", "gelu", "softmax", "pool", "flatten", "last", "mean"]
 
 
-Layer = Linear | Conv | Plain
-RELU, TANH, POOL, FLATTEN = Plain("relu"), Plain("tanh"), Plain("pool"), Plain("flatten")
+Layer = Linear | Conv | Embedding | LayerNorm | LSTM | Encoder | Plain
+RELU, TANH, GELU, SOFTMAX, POOL, FLATTEN, LAST, MEAN = (
+    Plain("relu"), Plain("tanh"), Plain("gelu"), Plain("softmax"), Plain("pool"), Plain("flatten"),
+    Plain("last"), Plain("mean"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +109,9 @@ class Workload:
 
     @property
     def flops(self) -> float:
-        """Operations of the matrix products of a step: forward, weight gradients, and input gradients but the first."""
-        products = [m for m in map(multiplications, self.layers) if m]
-        return self.batch_rows * (6.0 * sum(products) - 2.0 * products[0])
+        """Operations of the matrix products of a step: forward, weight gradients, and input gradients that are needed."""
+        products = sum(map(multiplications, self.layers))
+        return self.batch_rows * (6.0 * products - 2.0 * of_inputs(self.layers[0]))
 
     def source(self) -> str:
         """The workload as a ``.net`` file."""
@@ -85,7 +121,8 @@ class Workload:
             "cross_entropy": "cross_entropy_loss()",
         }
         batch = "full" if self.batch is None else str(self.batch)
-        lines = [f"net {self.name.replace('-', '_')} {{", f"    input x: {list(self.shape)}"]
+        kind = ": int64" if isinstance(self.layers[0], Embedding) else ""
+        lines = [f"net {self.name.replace('-', '_')} {{", f"    input x: {list(self.shape)}{kind}"]
         lines += [f"    {stage(layer)}" for layer in self.layers]
         lines += [
             "}",
@@ -98,7 +135,9 @@ class Workload:
     def data(self) -> tuple[Array, Array]:
         """Inputs and targets in float32; class indices are int64."""
         rng = np.random.default_rng(7)
-        x = rng.standard_normal((self.rows, *self.shape)).astype(np.float32)
+        x: Array = rng.standard_normal((self.rows, *self.shape)).astype(np.float32)
+        if isinstance(self.layers[0], Embedding):
+            x = rng.integers(0, self.layers[0].count, (self.rows, *self.shape))
         outputs = next(x.outputs for x in reversed(self.layers) if isinstance(x, Linear))
         if self.loss == "cross_entropy":
             return x, rng.integers(0, outputs, self.rows)
@@ -112,8 +151,23 @@ def multiplications(layer: Layer) -> int:
             return inputs * outputs
         case Conv():
             return layer.result_size**2 * layer.inputs * layer.outputs * layer.kernel**2
-        case Plain():
+        case LSTM(length, inputs, hidden):
+            return length * 4 * hidden * (inputs + hidden)
+        case Encoder(length, width, _, feedforward):
+            return length * (4 * width**2 + 2 * width * feedforward + 2 * length * width)
+        case Embedding() | LayerNorm() | Plain():
             return 0
+
+
+def of_inputs(first: Layer) -> int:
+    """Those of a first layer whose input has no gradient."""
+    match first:
+        case LSTM(length, inputs, hidden):
+            return length * 4 * hidden * inputs
+        case Encoder(length, width):
+            return length * 3 * width**2
+        case _:
+            return multiplications(first)
 
 
 def stage(layer: Layer) -> str:
@@ -123,8 +177,18 @@ def stage(layer: Layer) -> str:
             return f"linear({outputs})"
         case Conv():
             return f"conv2d({layer.outputs}, {layer.kernel}, padding = {layer.padding})"
+        case Embedding(_, count, width):
+            return f"embedding({count}, {width})"
+        case LayerNorm(width):
+            return f"layer_norm({width})"
+        case LSTM(_, _, hidden):
+            return f"lstm({hidden})"
+        case Encoder(_, width, heads, feedforward):
+            return (
+                f"transformer_encoder_layer({width}, {heads}, dim_feedforward = {feedforward}, dropout = 0)"
+            )
         case Plain(kind):
-            return "max_pool2d(2)" if kind == "pool" else kind
+            return {"pool": "max_pool2d(2)", "mean": "mean(dim = 1)"}.get(kind, kind)
 
 
 def chain(*widths: int, between: Plain | None = None) -> tuple[Layer, ...]:
@@ -143,6 +207,10 @@ CNN = (
     Conv(3, 32, 3, 1, 32), RELU, Conv(32, 32, 3, 1, 32), RELU, POOL,
     Conv(32, 64, 3, 1, 16), RELU, Conv(64, 64, 3, 1, 16), RELU, POOL, FLATTEN,
     *chain(4096, 256, 10, between=RELU),
+)  # fmt: skip
+
+NORMS = tuple(
+    layer for inputs in (64, 256, 256) for layer in (Linear(inputs, 256), LayerNorm(256), GELU)
 )  # fmt: skip
 
 _ALL = (
@@ -173,5 +241,39 @@ _ALL = (
     ),
     Workload("lenet", (1, 28, 28), LENET, "cross_entropy", "adam", 1e-3, 4096, 128),
     Workload("cnn", (3, 32, 32), CNN, "cross_entropy", "adam", 1e-4, 1024, 64),
+    Workload(
+        "lstm", (28, 28), (LSTM(28, 28, 128), LAST, Linear(128, 10)), "cross_entropy", "adam", 1e-3, 4096, 64
+    ),
+    Workload(
+        "encoder",
+        (64, 128),
+        (Encoder(64, 128, 4, 512), Encoder(64, 128, 4, 512), LAST, Linear(128, 10)),
+        "cross_entropy",
+        "adam",
+        1e-4,
+        512,
+        32,
+    ),
+    Workload("layer_norm", (64,), (*NORMS, Linear(256, 10)), "cross_entropy", "adam", 1e-3, 8192, 256),
+    Workload(
+        "softmax",
+        (64,),
+        (Linear(64, 512), SOFTMAX, Linear(512, 10)),
+        "cross_entropy",
+        "adam",
+        1e-3,
+        8192,
+        256,
+    ),
+    Workload(
+        "embedding",
+        (32,),
+        (Embedding(32, 10_000, 64), MEAN, Linear(64, 10)),
+        "cross_entropy",
+        "adam",
+        1e-3,
+        4096,
+        64,
+    ),
 )
 WORKLOADS = {w.name: w for w in _ALL}

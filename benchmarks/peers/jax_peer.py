@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..workloads import Conv, Linear, Plain, Workload
+from ..workloads import Workload
+from .jax_layers import Functions
 
 Array = NDArray[Any]
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -34,7 +35,7 @@ class Scan:
         import jax
         import jax.numpy as jnp
 
-        self.jax, self.jnp = jax, jnp
+        self.jax, self.jnp, self.functions = jax, jnp, Functions(jax)
         self.workload = workload
         self.initial = {name: jnp.asarray(value) for name, value in state.items()}
         self.x, self.y = (jnp.asarray(a) for a in data)
@@ -51,23 +52,9 @@ class Scan:
 
     def forward(self, parameters: Any, x: Any) -> Any:
         for i, layer in enumerate(self.workload.layers):
-            if isinstance(layer, Linear):
-                x = x @ parameters[f"{i}.weight"].T + parameters[f"{i}.bias"]
-            elif isinstance(layer, Conv):
-                around = [(layer.padding, layer.padding)] * 2
-                x = self.jax.lax.conv_general_dilated(x, parameters[f"{i}.weight"], (1, 1), around)
-                x = x + parameters[f"{i}.bias"][:, None, None]
-            else:
-                x = self.plain(layer, x)
+            own = {n.split(".", 1)[1]: p for n, p in parameters.items() if n.startswith(f"{i}.")}
+            x = self.functions.apply(layer, own, x)
         return x
-
-    def plain(self, layer: Plain, x: Any) -> Any:
-        if layer.kind == "pool":
-            window = (1, 1, 2, 2)
-            return self.jax.lax.reduce_window(x, -self.jnp.inf, self.jax.lax.max, window, window, "VALID")
-        if layer.kind == "flatten":
-            return x.reshape(x.shape[0], -1)
-        return self.jnp.tanh(x) if layer.kind == "tanh" else self.jax.nn.relu(x)
 
     def loss(self, parameters: Any, x: Any, y: Any) -> Any:
         output = self.forward(parameters, x)

@@ -6,25 +6,60 @@ In: a workload, weights, data. Out: ``make``. Batches are gathered by a fresh pe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..workloads import Conv, Layer, Linear, Workload
+from ..workloads import LSTM, Conv, Embedding, Encoder, Layer, LayerNorm, Linear, Plain, Workload
 
 Array = NDArray[Any]
-PLAIN = {"relu": nn.ReLU, "tanh": nn.Tanh, "flatten": nn.Flatten}
+
+
+class Steps(nn.LSTM):
+    """Without the final states."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        hidden: torch.Tensor = super().forward(x)[0]
+        return hidden
+
+
+class Of(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+PLAIN: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "flatten": nn.Flatten,
+    "softmax": lambda: nn.Softmax(-1), "pool": lambda: nn.MaxPool2d(2),
+    "last": lambda: Of(lambda x: x[:, -1]), "mean": lambda: Of(lambda x: x.mean(1)),
+}  # fmt: skip
 
 
 def module(layer: Layer) -> nn.Module:
-    if isinstance(layer, Linear):
-        return nn.Linear(layer.inputs, layer.outputs)
-    if isinstance(layer, Conv):
-        return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.padding)
-    return nn.MaxPool2d(2) if layer.kind == "pool" else PLAIN[layer.kind]()
+    match layer:
+        case Linear(inputs, outputs):
+            return nn.Linear(inputs, outputs)
+        case Conv():
+            return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.padding)
+        case Embedding(_, count, width):
+            return nn.Embedding(count, width)
+        case LayerNorm(width):
+            return nn.LayerNorm(width)
+        case LSTM(_, inputs, hidden):
+            return Steps(inputs, hidden, batch_first=True)
+        case Encoder(_, width, heads, feedforward):
+            return nn.TransformerEncoderLayer(width, heads, feedforward, dropout=0.0, batch_first=True)
+        case Plain(kind):
+            return PLAIN[kind]()
 
 
 class Eager:
