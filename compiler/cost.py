@@ -8,7 +8,7 @@ whichever is longer.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .graph import ROWS, DType, Shape, Value
@@ -25,8 +25,9 @@ from .loops.ir import (
     Scheduled,
     Store,
 )
+from .loops.picks import compares_places, is_one_hot, picks, scatters
 from .loops.rewrite import walk
-from .loops.work import COSTS
+from .loops.work import COSTS, points_of, summed
 
 FREE = frozenset({
     "input", "constant", "iota", "rows", "broadcast", "reshape", "permute", "slice", "flip", "pad", "concat", "window",
@@ -89,6 +90,10 @@ def flops(value: Value, rows: int) -> int:
     name = value.op.name
     if name in FREE:
         return 0
+    if picks(value) or compares_places(value):
+        return 0
+    if scatters(value):
+        return count(value.inputs[0 if is_one_hot(value.inputs[1]) else 1].shape, rows)
     if name == "contract":
         summed = math.prod(count((value.inputs[0].shape[p],), rows) for p, _ in value.attrs["axes"])
         return count(value.shape, rows) * (2 * summed if value.attrs["axes"] else 1)
@@ -101,7 +106,7 @@ def kernel_costs(scheduled: Scheduled, rows: int, machine: Machine) -> list[tupl
     """The cost of each store of a kernel; what several stores need is divided among them."""
     kernel = scheduled.kernel
     whole = kernel_cost(scheduled, rows, machine)
-    own = [sum(part.values()) for part in shared_operations(kernel, rows)]
+    own = shared_operations(kernel, rows)
     total = sum(own)
     parts = [x / total if total else 1 / len(own) for x in own]
     return [(store, whole * part) for store, part in zip(kernel.stores, parts, strict=True)]
@@ -110,9 +115,9 @@ def kernel_costs(scheduled: Scheduled, rows: int, machine: Machine) -> list[tupl
 def kernel_cost(scheduled: Scheduled, rows: int, machine: Machine) -> Cost:
     """The cost of a kernel: every expression once for each point of the axes it depends on."""
     kernel = scheduled.kernel
-    parts = set(walk(*(s.value for s in kernel.stores)))
-    work = sum(operations(e, rows) for e in parts)
-    moved = sum(_touched(kernel, rows).values())
+    parts = points_of(kernel)
+    work = sum(operations(e, axes, rows) for e, axes in parts.items())
+    moved = sum(_touched(kernel, parts, rows).values())
     kind = max((s.buffer.dtype for s in kernel.stores), key=lambda d: d.itemsize if d.is_float else 4)
     peak = machine.operations(kind, vector=bool(scheduled.schedule.lanes))
     seconds = max(work / peak, moved / machine.bandwidth(moved)) + machine.start
@@ -120,38 +125,39 @@ def kernel_cost(scheduled: Scheduled, rows: int, machine: Machine) -> Cost:
     return Cost(work, moved, seconds) * times
 
 
-def operations(e: Expr, rows: int) -> int:
-    """Operations of an expression without its parts, weighted by how long they take."""
+def operations(e: Expr, axes: frozenset[Axis], rows: int) -> int:
+    """Operations of an expression without its parts, weighted by how long they take. axes: it is evaluated along."""
     match e:
         case Apply():
-            return COSTS.get(e.op, 1) * _points(e.free, rows)
+            return COSTS.get(e.op, 1) * _points(axes, rows)
         case Random():
-            return RANDOM_COST * _points(e.free, rows)
+            return RANDOM_COST * _points(axes, rows)
         case Reduction():
-            return (2 if e.combine is Combine.argmax else 1) * _points(e.body.free | {*e.axes}, rows)
+            return (2 if e.combine is Combine.argmax else 1) * _points(axes | summed(e), rows)
         case _:
             return 0
 
 
-def shared_operations(kernel: Kernel, rows: int) -> list[dict[Expr, float]]:
+def shared_operations(kernel: Kernel, rows: int) -> list[float]:
     """For each store the operations of its expressions, divided by the number of stores that use them."""
     uses = [set(walk(s.value)) for s in kernel.stores]
     users: dict[Expr, int] = {}
     for e in (e for use in uses for e in use):
         users[e] = users.get(e, 0) + 1
-    return [{e: operations(e, rows) / users[e] for e in use} for use in uses]
+    axes = points_of(kernel)
+    return [sum(operations(e, axes[e], rows) / users[e] for e in use) for use in uses]
 
 
 def _points(axes: Iterable[Axis], rows: int) -> int:
     return math.prod(rows if a.extent is ROWS else int(a.extent) for a in axes)
 
 
-def _touched(kernel: Kernel, rows: int) -> dict[Buffer, float]:
+def _touched(kernel: Kernel, parts: Mapping[Expr, frozenset[Axis]], rows: int) -> dict[Buffer, float]:
     """Bytes of each buffer that a kernel reads or writes; twice where it does both."""
     found: dict[Buffer, float] = {}
-    for e in set(walk(*(s.value for s in kernel.stores))):
+    for e, axes in parts.items():
         if isinstance(e, Load):
-            size = min(_points(e.free, rows), count(e.buffer.shape, rows)) * e.buffer.dtype.itemsize
+            size = min(_points(axes, rows), count(e.buffer.shape, rows)) * e.buffer.dtype.itemsize
             found[e.buffer] = max(found.get(e.buffer, 0), size)
     for store in kernel.stores:
         size = count(store.buffer.shape, rows) * store.buffer.dtype.itemsize

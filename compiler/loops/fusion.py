@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..graph import ROWS
 from .ir import Buffer, Expr, Kernel, Load, Loop, Reduction, Store
+from .picks import scattered
 from .rewrite import reads, replace_loads, walk, with_stores
 
 MAX_STORES = 12
@@ -137,6 +138,8 @@ def _fits(group: _Group, new: _Group, overwritten: set[Buffer]) -> bool:
     a, b = group.kernel, new.kernel
     if isinstance(a, Loop) or isinstance(b, Loop):
         return False
+    if scattered(a) is not None or scattered(b) is not None:
+        return False  # what is added last may be the first
     if a.axes != b.axes or a.resident or b.resident or len(a.stores) + len(b.stores) > MAX_STORES:
         return False
     points = {s.buffer: s.index for s in a.stores}

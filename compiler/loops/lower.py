@@ -31,6 +31,7 @@ from .ir import (
 )
 from .memory import plan_memory
 from .order import in_place, ordered
+from .picks import is_one_hot, picks, scatters
 from .region import Region, resident_region
 from .rewrite import flat
 from .schedule import TYPICAL_ROWS, schedule
@@ -296,8 +297,11 @@ class Lowering:
         name = value.op.name
         if name in ("constant", "iota", "rows"):
             return False
-        if name == "scan":
+        if name == "scan" or self._is_scattered(value):
             return True
+        if is_one_hot(value):
+            return False
+        readers = [r for r in readers if not picks(r)]
         if heavy:
             reader = self._only_reader(readers, value)
             return reader is None or not _same_points(reader, value)
@@ -308,6 +312,13 @@ class Lowering:
         if cost and any(_meets_many(r, value) for r in readers):
             return True
         return (len(readers) > 1 and cost > 3) or cost > 200
+
+    def _is_scattered(self, value: Value) -> bool:
+        """Whether a value is scattered into its place: a product with a one-hot factor, turned round where it is read so."""
+        if value.op.name == "permute":
+            return scatters(value.inputs[0]) and len(self.readers[value.inputs[0].id]) == 1
+        turned = [r.op.name for r in self.readers.get(value.id, [])] == ["permute"]
+        return scatters(value) and not turned
 
     def _only_reader(self, readers: Sequence[Value], value: Value) -> Value | None:
         """The value that all others who read this one are made for, at the same points: a choice and its condition."""

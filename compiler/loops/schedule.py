@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
 from .ir import Affine, Axis, Expr, Kernel, Load, Reduction, Schedule
+from .picks import Scatter, picked, scattered
 from .rewrite import children, walk
 
 CACHE_BYTES = 512 * 1024
@@ -48,19 +49,34 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
         vectors = -(-int(lanes.extent) // width)  # type: ignore[arg-type]
         points = tuple((a.name, int(a.extent)) for a in kernel.axes[:-1])  # type: ignore[arg-type]
         return Schedule(frozenset({lanes.name}), width, vectors, points)
+    scatter = scattered(kernel)
+    if scatter is not None:
+        return _scattering(kernel, scatter, width)
     reductions = list(dict.fromkeys(x for x in _parts(kernel) if isinstance(x, Reduction)))
     parallel = _parallel_lanes(kernel, width)
+    found = [(r, picked(r)) for r in reductions]
+    reductions = [r for r, pick in found if pick is None]
+    if any(pick is not None and parallel in pick.index.free for _, pick in found):
+        parallel = None
     own = _own_lanes(reductions, parallel, width)
     if parallel is not None and any(
         parallel in r.free and own & {a.name for a in r.axes} for r in reductions
     ):
         parallel = None
     names = own if parallel is None else own | {parallel.name}
-    vectors = _vectors(parallel, bool(reductions), width)
+    vectors = _vectors(parallel, bool(found), width)
     registers = 32 if vector_bytes == 64 else 16
     points = _points(kernel, reductions, parallel, own, vectors, registers)
     block = _blocked(kernel, reductions, dict(points))
     return Schedule(frozenset(names), width, vectors, points, block, _ahead(kernel))
+
+
+def _scattering(kernel: Kernel, scatter: Scatter, width: int) -> Schedule:
+    """Neighbours that one index names are added side by side."""
+    lanes = _parallel_lanes(kernel, width)
+    if lanes is None or lanes == scatter.axis or lanes in scatter.index.free:
+        return Schedule()
+    return Schedule(frozenset({lanes.name}), width, min(-(-int(lanes.extent) // width), 4))  # type: ignore[arg-type]
 
 
 def _parts(kernel: Kernel) -> list[object]:

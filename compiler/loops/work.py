@@ -5,10 +5,11 @@ In: a kernel. Out: scalar operations, as a fixed number and a number for each ob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from ..graph import ROWS
 from .ir import Apply, Axis, Expr, Kernel, Load, Random, Reduction, Scalar
+from .picks import picked, scattered
 from .rewrite import children
 
 COSTS = {
@@ -23,21 +24,40 @@ Amount = tuple[int, int]
 def work(kernel: Kernel) -> Amount:
     """Operations of a kernel. Every expression counts once for each combination of the axes it depends on."""
     total = (0, 0)
-    seen: set[Expr] = set()
-    pending: list[tuple[Expr, tuple[Axis, ...]]] = [(s.value, ()) for s in kernel.stores]
     for store in kernel.stores:
-        axes = {a for i in store.index for a in i.axes()}
-        total = _plus(total, _times(axes, 1))
-    while pending:
-        e, bound = pending.pop()
-        if e in seen:
-            continue
-        seen.add(e)
-        total = _plus(total, _times(e.free, _cost(e)))
+        total = _plus(total, _times({a for i in store.index for a in i.axes()}, 1))
+    for e, axes in points_of(kernel).items():
+        total = _plus(total, _times(axes, _cost(e)))
         if isinstance(e, Reduction):
-            total = _plus(total, _times((*e.free, *e.axes), 1))
-        pending += [(c, bound) for c in children(e)]
+            total = _plus(total, _times(axes | summed(e), 1))
     return total
+
+
+def points_of(kernel: Kernel) -> dict[Expr, frozenset[Axis]]:
+    """Every expression of a kernel, and the axes for each combination of which it is evaluated.
+
+    What is evaluated at one place of an axis alone, since an index names it, does not count for that axis.
+    """
+    scatter = scattered(kernel)
+    found: dict[Expr, frozenset[Axis]] = {}
+    start: frozenset[Axis] = frozenset() if scatter is None else frozenset({scatter.axis})
+    pending: list[tuple[Expr, frozenset[Axis]]] = [(s.value, start) for s in kernel.stores]
+    while pending:
+        e, named = pending.pop()
+        axes = e.free - named
+        if e in found and axes <= found[e]:
+            continue
+        found[e] = found.get(e, frozenset()) | axes
+        if isinstance(e, Reduction):
+            named |= frozenset(e.axes) - summed(e)
+        pending += [(c, named) for c in children(e)]
+    return found
+
+
+def summed(e: Reduction) -> frozenset[Axis]:
+    """The axes that a reduction loops over."""
+    pick = picked(e)
+    return frozenset(e.axes) if pick is None else frozenset(e.axes) - {pick.axis}
 
 
 def _cost(e: Expr) -> int:
@@ -52,7 +72,7 @@ def _cost(e: Expr) -> int:
             return 0
 
 
-def _times(axes: Sequence[Axis] | frozenset[Axis] | set[Axis], cost: int) -> Amount:
+def _times(axes: Iterable[Axis], cost: int) -> Amount:
     rows = False
     for axis in axes:
         if axis.extent is ROWS:

@@ -28,12 +28,14 @@ from ...loops.ir import (
     Scalar,
     Scheduled,
 )
+from ...loops.picks import Pick, picked, scattered
 from ...loops.rewrite import children, walk
 from .access import AccessWriter, Point
 from .guards import guarded
 from .reductions import Part, reduce_parts, reduce_tile
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, type_text
+from .scatter import write_scatter
 
 if TYPE_CHECKING:
     from .module import Module
@@ -66,7 +68,10 @@ class KernelWriter(AccessWriter):
             axis, counter = self.kernel.repeat.axis, self.kernel.repeat.counter
             self.values[axis], self.depth[axis] = "%time", 0
             time.append(f"  %time = load i64, ptr {self._buffer(counter)}, align 8")
-        if self.plan.block:
+        found = scattered(self.kernel)
+        if found is not None:
+            write_scatter(self, found)
+        elif self.plan.block:
             self._blocks()
         else:
             self._loops(list(self.kernel.axes), ())
@@ -312,14 +317,29 @@ class KernelWriter(AccessWriter):
 
     def _reduced(self, e: Reduction, point: Point) -> Operand:
         level = self.level
-        group = self._siblings(e)
-        parts = [Part(s, at) for s in group for at in self._sharing(s, point)]
+        group, parts = [e], self._alike(e, point)
+        if not parts:
+            group = self._siblings(e)
+            parts = [Part(s, at) for s in group for at in self._sharing(s, point)]
         begun, self.begun = self.begun, self.begun.union(group)
         results = reduce_parts(self, parts)
         self.begun = begun
         for part, value in zip(parts, results, strict=True):
             self.scopes[level].memo[(part.e, _at(part.e, part.point))] = value
         return self.scopes[level].memo[(e, _at(e, point))]
+
+    def pick(self, e: Reduction) -> Pick | None:
+        """What a reduction picks, where all lanes pick the same."""
+        found = picked(e)
+        return None if found is None or self.lane_axis in found.index.free else found
+
+    def _alike(self, e: Reduction, point: Point) -> list[Part]:
+        """The points of the tile where a reduction picks what it picks at this one; none for other reductions."""
+        found = self.pick(e)
+        if found is None:
+            return []
+        here = _at(found.index, point)
+        return [Part(e, at) for at in self._sharing(e, point) if _at(found.index, at) == here]
 
     def full_points(self, e: Reduction) -> int:
         """The points of a whole tile where a reduction differs."""
@@ -343,7 +363,7 @@ class KernelWriter(AccessWriter):
         if e not in self.outermost:
             return group
         for other, needs in self.outermost.items():
-            if other == e or other.axes != e.axes or self._level(other) != self.level:
+            if other == e or other.axes != e.axes or self._level(other) != self.level or self.pick(other):
                 continue
             if any(other in self.outermost[s] or s in needs for s in group):
                 continue

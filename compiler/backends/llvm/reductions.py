@@ -16,6 +16,7 @@ from ...loops.ir import Affine, Apply, Axis, Combine, Load, Reduction, Scalar
 from .positions import earlier, larger
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, mangled, type_text
+from .scatter import one_place
 
 if TYPE_CHECKING:
     from .access import Point
@@ -62,7 +63,8 @@ class _Loops:
         self.w, self.parts = w, parts
         self.axes = parts[0].e.axes
         self.outer_lanes = w.lane_axis
-        lanes = (a for a in self.axes if a.name in w.plan.lanes and a != w.lane_axis)
+        self.pick = None if tile else w.pick(parts[0].e)
+        lanes = (a for a in self.axes if a.name in w.plan.lanes and a != w.lane_axis and not self.pick)
         self.own = self.axes[-1] if tile else next(lanes, None)
         self.lanes = [self._lanes_of(p.e) for p in parts]
         self.full = sum(w.full_points(e) for e in dict.fromkeys(p.e for p in parts))
@@ -82,7 +84,10 @@ class _Loops:
         kept = {a: (self.w.values.get(a), self.w.depth.get(a)) for a in self.axes}
         if self.own is not None:
             self.w.lane_axis = self.own
-        state = self._nest(list(self.axes), [self.start(i) for i in range(len(self.parts))])
+        axes = list(self.axes)
+        if self.pick is not None:
+            axes = [*(a for a in axes if a != self.pick.axis), self.pick.axis]
+        state = self._nest(axes, [self.start(i) for i in range(len(self.parts))])
         if self.own is not None:
             state = [self.across(i, s) for i, s in enumerate(state)]
         self.w.lane_axis = self.outer_lanes
@@ -187,6 +192,10 @@ class _Loops:
         if not axes:
             return [self.combine(i, s, (*self.parts[i].point, *self.extra)) for i, s in enumerate(state)]
         axis, rest = axes[0], axes[1:]
+        if self.pick is not None and axis == self.pick.axis:
+            point = (*self.parts[0].point, *self.extra)
+            index, stop = one_place(self.w, self.w._value(self.pick.index, point).text, "0", str(axis.extent))
+            return self._loop(axis, index, stop, 1, state, rest, maybe_empty=True)
         if axis == self.own and axis.extent is ROWS:
             return self._row_lanes(axis, state, rest)
         if axis == self.own:
