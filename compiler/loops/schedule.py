@@ -64,8 +64,8 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
     ):
         parallel = None
     names = own if parallel is None else own | {parallel.name}
-    vectors = _vectors(parallel, bool(found), width)
     registers = 32 if vector_bytes == 64 else 16
+    vectors = _vectors(parallel, _widest(parallel, bool(found), registers, width), width)
     points = _points(kernel, reductions, parallel, own, vectors, registers)
     block = _blocked(kernel, reductions, dict(points))
     return Schedule(frozenset(names), width, vectors, points, block, _ahead(kernel))
@@ -136,12 +136,20 @@ def _own_lanes_axis(reduction: Reduction, parallel: Axis | None, width: int) -> 
     return axis if _mismatch(loads, parallel) > 0 or int(parallel.extent) < 0.3 * width else None
 
 
-def _vectors(parallel: Axis | None, sums: bool, width: int) -> int:
-    """Vectors of the parallel lanes axis in a tile."""
+def _widest(parallel: Axis | None, sums: bool, registers: int, width: int) -> int:
+    """The most vectors that a tile has side by side. With few registers two: more rows then meet each vector that is
+    loaded, and a row of a panel is one line of the cache; three where that leaves none over."""
+    if not sums or parallel is None or parallel.extent is ROWS:
+        return 2
+    return 3 if registers > 16 or -(-int(parallel.extent) // width) == 3 else 2
+
+
+def _vectors(parallel: Axis | None, most: int, width: int) -> int:
+    """Vectors of the parallel lanes axis in a tile, at most so many."""
     if parallel is None or parallel.extent is ROWS:
         return 1
     needed = -(-int(parallel.extent) // width)
-    vectors = min(needed, 3 if sums else 2)
+    vectors = min(needed, most)
     return -(-needed // -(-needed // vectors))
 
 
@@ -170,7 +178,7 @@ def _points(
     budget = max((registers - 2 - vectors) // vectors, 1)
     budget = max(budget // side_by_side, 1)
     for axis in reversed(free):
-        points = _divisor(axis, min(budget, 8))
+        points = _even(axis, min(budget, 8))
         if points > 1:
             return ((axis.name, points),)
     return ()
@@ -239,6 +247,26 @@ def _divisor(axis: Axis, most: int) -> int:
         return most
     extent = int(axis.extent)
     return max(d for d in range(1, min(most, extent) + 1) if extent % d == 0)
+
+
+def _even(axis: Axis, most: int) -> int:
+    """Points of a tile, at most so many, so that the tiles are of one size, or of this and one less where a divisor
+    would be much smaller."""
+    divisor = _divisor(axis, most)
+    if axis.extent is ROWS:
+        return divisor
+    extent = int(axis.extent)
+    points = -(-extent // -(-extent // most))
+    return divisor if 4 * divisor >= 3 * points else points
+
+
+def even_border(extent: int, points: int) -> int:
+    """Up to where tiles have so many points; behind it they have one less."""
+    tiles = -(-extent // points)
+    short = tiles * points - extent
+    if short > tiles:
+        raise AssertionError(f"bug in netc: {extent} is not made of tiles of {points} and {points - 1}")
+    return (tiles - short) * points
 
 
 def _two_axes(axes: Sequence[Axis], budget: int, side: int) -> tuple[tuple[str, int], ...]:

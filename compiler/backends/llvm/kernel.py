@@ -29,7 +29,8 @@ from ...loops.ir import (
     Scheduled,
 )
 from ...loops.picks import Pick, picked, scattered
-from ...loops.rewrite import children, walk
+from ...loops.rewrite import children, reads, walk
+from ...loops.schedule import even_border
 from .access import AccessWriter, Point
 from .guards import guarded
 from .reductions import Part, reduce_parts, reduce_tile
@@ -56,6 +57,9 @@ class KernelWriter(AccessWriter):
         self.share = 0
         """How many neighbours of the outermost axis cannot be divided between threads; 0 when nothing can."""
         self.outermost = _outermost(self.kernel)
+        written = {s.buffer for s in self.kernel.stores}
+        self.overlaps = not any(b in written for b in reads(self.kernel))
+        """Whether a point may be computed twice: not where the kernel changes what it reads."""
         self.begun: frozenset[Reduction] = frozenset()
         """Reductions whose loops are being emitted."""
 
@@ -94,20 +98,77 @@ class KernelWriter(AccessWriter):
         if points == axis.extent:
             self._whole(axis, points, rest, tile)
             return
-        start, extent = self._bounds(axis, points)
+        start, end = self._bounds(axis, points)
         if points == 1:
-            self._loop(axis, start, extent, 1, lambda: self._loops(rest, tile))
+            self._loop(axis, start, end, 1, lambda: self._loops(rest, tile))
+        elif axis.extent is ROWS:
+            self._row_tiles(axis, points, start, end, rest, tile)
+        else:
+            self._even_tiles(axis, points, start, end, rest, tile)
+
+    def _row_tiles(
+        self,
+        axis: Axis,
+        points: int,
+        start: str,
+        end: str,
+        rest: list[Axis],
+        tile: tuple[tuple[Axis, int], ...],
+    ) -> None:
+        """Tiles over rows, whose number is known when running. The last tile lies over the one before where it would
+        reach beyond the last row: what both compute is the same. Where that must not be, and where there are fewer rows
+        than a tile has, single rows are left over."""
+        whole = (*tile, (axis, points))
+        if self.overlaps:
+            fits = self.emit(f"icmp uge i64 %rows, {points}")
+            middle = self.emit(f"select i1 {fits}, i64 {end}, i64 {start}")
+            last = self.emit(f"sub i64 %rows, {points}")
+        else:
+            count = self.emit(f"udiv i64 {self.emit(f'sub i64 {end}, {start}')}, {points}")
+            middle, last = self.emit(f"add i64 {start}, {self.emit(f'mul i64 {count}, {points}')}"), ""
+
+        def body() -> None:
+            if last:
+                at = self.values[axis]
+                self.values[axis] = self.emit(f"call i64 @llvm.smin.i64(i64 {at}, i64 {last})")
+            self._loops(rest, whole)
+
+        self._loop(axis, start, middle, points, body, maybe_empty=True)
+        self._loop(axis, middle, end, 1, lambda: self._loops(rest, tile), maybe_empty=True)
+
+    def _even_tiles(
+        self,
+        axis: Axis,
+        points: int,
+        start: str,
+        end: str,
+        rest: list[Axis],
+        tile: tuple[tuple[Axis, int], ...],
+    ) -> None:
+        """Tiles over an axis of known extent: of so many points, then of one less, so that no small rest is left."""
+        assert isinstance(axis.extent, int)
+        border = even_border(axis.extent, points)
+        if border == axis.extent:
+            self._loop(axis, start, end, points, lambda: self._loops(rest, (*tile, (axis, points))))
             return
-        if isinstance(axis.extent, int) and axis.extent % points == 0 and self.plan.block % points == 0:
-            self._loop(axis, start, extent, points, lambda: self._loops(rest, (*tile, (axis, points))))
-            return
-        count = self.emit(f"sub i64 {extent}, {start}")
-        whole = self.emit(f"udiv i64 {count}, {points}")
-        end = self.emit(f"add i64 {start}, {self.emit(f'mul i64 {whole}, {points}')}")
+        if (start, end) == ("0", str(axis.extent)):
+            first = last = str(border)
+        else:
+            start, end = (self._tile_begin(x, border, points - 1) for x in (start, end))
+            first = self.emit(f"call i64 @llvm.smin.i64(i64 {end}, i64 {border})")
+            last = self.emit(f"call i64 @llvm.smax.i64(i64 {start}, i64 {border})")
         self._loop(
-            axis, start, end, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True
+            axis, start, first, points, lambda: self._loops(rest, (*tile, (axis, points))), maybe_empty=True
         )
-        self._loop(axis, end, extent, 1, lambda: self._loops(rest, tile), maybe_empty=True)
+        short = (*tile, (axis, points - 1))
+        self._loop(axis, last, end, points - 1, lambda: self._loops(rest, short), maybe_empty=True)
+
+    def _tile_begin(self, place: str, border: int, points: int) -> str:
+        """Where the tile at a place begins, behind a border that tiles of so many points follow."""
+        behind = self.emit(f"sub i64 {place}, {border}")
+        part = self.emit(f"srem i64 {behind}, {points}")
+        part = self.emit(f"call i64 @llvm.smax.i64(i64 {part}, i64 0)")
+        return self.emit(f"sub i64 {place}, {part}")
 
     def _blocks(self) -> None:
         """The outermost axis in blocks; within a block it is the innermost loop."""
@@ -209,6 +270,8 @@ class KernelWriter(AccessWriter):
         outer.label = f"exit{n}"
 
     def _stores(self, tile: tuple[tuple[Axis, int], ...]) -> None:
+        # Neighbours along the axis of fewest points follow each other: what they share need not be held for long.
+        tile = tuple(sorted(tile, key=lambda part: -part[1]))
         self.tile_points = dict(tile)
         self._ask_ahead(tile)
         values = []
