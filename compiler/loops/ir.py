@@ -476,7 +476,8 @@ class Schedule:
     lanes: the axes whose neighbours share a vector of ``width`` elements, at most one in any expression.
     vectors: how many such vectors of the parallel lanes axis make a tile. unroll: parallel axis -> points of the
     register tile. block: so many points of the outermost axis are finished, tile by tile of the other axes, before the
-    next; 0 when that axis is simply the outermost loop. ahead: the buffers whose elements a tile asks the memory for before
+    next; 0 when that axis is simply the outermost loop. chunk: so many terms of the kernel's sum are added at all points of a
+    block before the next ones, and sums wait in what the kernel stores; 0 when each sum is finished at once. ahead: the buffers whose elements a tile asks the memory for before
     its reductions, to find them there afterwards. None of these changes the order in which one element is computed.
     """
 
@@ -485,6 +486,7 @@ class Schedule:
     vectors: int = 1
     unroll: tuple[tuple[str, int], ...] = ()
     block: int = 0
+    chunk: int = 0
     ahead: frozenset[str] = frozenset()
 
 

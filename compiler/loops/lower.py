@@ -45,8 +45,6 @@ COSTS = {
 }  # fmt: skip
 MANY = 48
 """An operand that meets so many elements of the other is not computed anew for each tile of them."""
-SHORT = 4
-"""A sum along so many vectors spends more on adding up their lanes than a copy of its weights costs."""
 FREE = {"input", "constant", "iota", "rows", "stop_gradient", *INDEXING}
 
 
@@ -287,8 +285,11 @@ class Lowering:
         return 1 if kind is None else max(self.vector_bytes // kind.itemsize, 1)
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
-        """The order of the parameters of that shape: gradients lie as what they update. Observations are outermost."""
-        plain = tuple(sorted(range(len(value.shape)), key=lambda d: value.shape[d] is not ROWS))
+        """The order of the parameters of that shape: gradients lie as what they update. Observations are outermost, what
+        windows run over is innermost."""
+        windows = (r for r in self.readers.get(value.id, ()) if r.op.name == "window")
+        inner = next((r.attrs["dims"] for r in windows), ())
+        plain = tuple(sorted(range(len(value.shape)), key=lambda d: (value.shape[d] is not ROWS, d in inner)))
         name = self.leaf_of_shape.get(value.shape)
         return plain if name is None or ROWS in value.shape else self.orders.get(name, plain)
 
@@ -342,7 +343,8 @@ class Lowering:
                 self._turn(value)
 
     def _turn(self, product: Value) -> None:
-        """A parameter that is summed along its innermost dimension, a short one: better the other way round."""
+        """A parameter that is summed along its innermost dimension is better the other way round: sums in the lanes must be
+        added up at their end, and what follows them is computed number by number."""
         for side in (0, 1):
             value = product.inputs[side]
             summed = [pair[side] for pair in product.attrs["axes"]]
@@ -352,9 +354,7 @@ class Lowering:
             source = self.buffers.get(value.id)
             if source is None or source.space is not Space.model or len(value.shape) != 2:
                 continue
-            extent = value.shape[source.order[-1]]
-            short = isinstance(extent, int) and extent * value.dtype.itemsize <= SHORT * self.vector_bytes
-            if summed == [source.order[-1]] and short and ROWS in product.shape:
+            if summed == [source.order[-1]] and self.vector_bytes and ROWS in product.shape:
                 name = f"turned.{source.name}"
                 turned = next((b for b in self.turned.values() if b.name == name), None)
                 if turned is None:

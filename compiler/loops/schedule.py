@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
-from .ir import Affine, Axis, Expr, Kernel, Load, Reduction, Schedule
+from .ir import Affine, Axis, Combine, Expr, Kernel, Load, Reduction, Schedule, Store
 from .picks import Scatter, picked, scattered
-from .rewrite import children, walk
+from .rewrite import children, reads, walk
 
 CACHE_BYTES = 512 * 1024
 """What a kernel may count on in the second-level cache."""
 STREAM_BYTES = 4 * 1024 * 1024
 """What may come from the third-level cache again for every tile of the other axes, where it is read in one direction."""
+LONG_SUM, CHUNK = 2048, 512
+"""Sums of so many terms are added up in chunks of about so many."""
 TYPICAL_ROWS = 256
 
 
@@ -64,11 +66,15 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
     ):
         parallel = None
     names = own if parallel is None else own | {parallel.name}
+    across = None if reductions or found or parallel is None else _across(kernel, parallel, width)
+    if across is not None:
+        return Schedule(frozenset(names), width, 1, ((across.name, width),))
     registers = 32 if vector_bytes == 64 else 16
     vectors = _vectors(parallel, _widest(parallel, bool(found), registers, width), width)
     points = _points(kernel, reductions, parallel, own, vectors, registers)
-    block = _blocked(kernel, reductions, dict(points))
-    return Schedule(frozenset(names), width, vectors, points, block, _ahead(kernel))
+    chunk = 0 if partial_sums(kernel) is None or parallel is None else _chunk(reductions[0].axes[0])
+    block = _blocked(kernel, reductions, dict(points), chunk)
+    return Schedule(frozenset(names), width, vectors, points, block, chunk, _ahead(kernel))
 
 
 def _scattering(kernel: Kernel, scatter: Scatter, width: int) -> Schedule:
@@ -136,6 +142,19 @@ def _own_lanes_axis(reduction: Reduction, parallel: Axis | None, width: int) -> 
     return axis if _mismatch(loads, parallel) > 0 or int(parallel.extent) < 0.3 * width else None
 
 
+def _across(kernel: Kernel, parallel: Axis, width: int) -> Axis | None:
+    """The axis along which memory lies that is read across: as many points of it as a vector has lanes are read along
+    memory and turned in registers."""
+    if parallel.extent is ROWS:
+        return None
+    loads = [x for x in _parts(kernel) if isinstance(x, Load) and stride_along(x, parallel) not in (0, 1)]
+    for axis in kernel.axes:
+        fits = axis != parallel and isinstance(axis.extent, int) and axis.extent % width == 0
+        if fits and any(stride_along(x, axis) == 1 for x in loads):
+            return axis
+    return None
+
+
 def _widest(parallel: Axis | None, sums: bool, registers: int, width: int) -> int:
     """The most vectors that a tile has side by side. With few registers two: more rows then meet each vector that is
     loaded, and a row of a panel is one line of the cache; three where that leaves none over."""
@@ -184,7 +203,7 @@ def _points(
     return ()
 
 
-def _blocked(kernel: Kernel, reductions: Sequence[Reduction], points: Mapping[str, int]) -> int:
+def _blocked(kernel: Kernel, reductions: Sequence[Reduction], points: Mapping[str, int], chunk: int) -> int:
     """How much of the outermost axis is worked on before going on along the others; 0 for all of it at once.
 
     Where what does not depend on the outermost axis is too large for the cache, it would be read again for every tile
@@ -199,8 +218,35 @@ def _blocked(kernel: Kernel, reductions: Sequence[Reduction], points: Mapping[st
     if repeated < CACHE_BYTES or not own:
         return 0
     step = points.get(outer.name, 1)
-    streams = all(_is_stream(x, reductions) for x in loads if outer in x.free)
+    if chunk:
+        own = own * chunk // int(reductions[0].axes[0].extent)  # type: ignore[arg-type]
+    streams = not chunk and all(_is_stream(x, reductions) for x in loads if outer in x.free)
     return max((STREAM_BYTES if streams else CACHE_BYTES // 2) // own // step, 1) * step
+
+
+def partial_sums(kernel: Kernel) -> Store | None:
+    """Where a sum can wait that is not finished at once: a kernel's only reduction runs over one axis, at every point
+    of the kernel, and what it stores there holds as exact a number and is not read."""
+    reductions = [e for e in _parts(kernel) if isinstance(e, Reduction)]
+    if len(reductions) != 1 or kernel.resident:
+        return None
+    sum_ = reductions[0]
+    if sum_.combine is not Combine.sum or len(sum_.axes) != 1 or sum_.free != frozenset(kernel.axes):
+        return None
+    read = reads(kernel)
+    for store in kernel.stores:
+        axes = frozenset[Axis]().union(*(i.axes() for i in store.index))
+        plain = store.buffer.dtype is sum_.dtype and store.buffer.block == 1
+        if plain and axes == frozenset(kernel.axes) and store.buffer not in read:
+            return store
+    return None
+
+
+def _chunk(axis: Axis) -> int:
+    """Terms of a long sum that are added at a time, so that what they are made of is met again in the cache."""
+    if not isinstance(axis.extent, int) or axis.extent < LONG_SUM:
+        return 0
+    return -(-axis.extent // -(-axis.extent // CHUNK))
 
 
 def _is_stream(load: Load, reductions: Sequence[Reduction]) -> bool:

@@ -49,7 +49,7 @@ class _Numbers:
         plan = (
             frozenset(self.axes[name] for name in schedule.lanes if name in self.axes),
             tuple((self.axes[name], points) for name, points in schedule.unroll if name in self.axes),
-            (schedule.width, schedule.vectors, schedule.block, kernel.resident),
+            (schedule.width, schedule.vectors, schedule.block, schedule.chunk, kernel.resident),
             frozenset(i for b, i in self.buffers.items() if b.name in schedule.ahead),
         )
         kinds = tuple((b.dtype, b.shape, b.order, b.space, b.block) for b in self.buffers)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...graph import ROWS, DType
 from ...loops.ir import Affine, Atom, Axis, Buffer, Expr, FloorDiv, Load, Schedule, Store
 from .scalars import Operand, mangled, type_text
+from .transpose import turned_axis, turned_load
 
 if TYPE_CHECKING:
     from .module import Module
@@ -42,6 +43,8 @@ class AccessWriter:
         self.depth: dict[Axis, int] = {}
         self.lane_axis: Axis | None = None
         self.buffers: dict[Buffer, str] = {}
+        self.tile_points: dict[Axis, int] = {}
+        """The points of the tile that is being written."""
         self.places: dict[object, tuple[Affine, int | None]] = {}
         self.row_mask = ""
         """Inside a sum over rows in the lanes: which lanes hold a row. What is loaded for the others is zero."""
@@ -240,7 +243,14 @@ class AccessWriter:
         mask = self._mask(point, lanes)
         if stride == 1:
             return self._from_memory(e.buffer, self._address(e.buffer, offset, point), lanes, mask)
-        return self._gather(e.buffer, offset, point, lanes, mask)
+        axis = turned_axis(self, offset, lanes) if stride is not None and e.dtype is not DType.bool else None
+        if axis is None or stride is None or (self.lane_axis is not None and self.lane_axis.extent is ROWS):
+            return self._gather(e.buffer, offset, point, lanes, mask)
+        memo, here = self.scopes[self.level].memo, dict(point)
+        for i, value in enumerate(turned_load(self, e, offset, stride, axis, point)):
+            other = frozenset((a, i if a == axis else k) for a, k in point if a in e.free)
+            memo.setdefault((e, other), value)
+        return memo[(e, frozenset((a, k) for a, k in here.items() if a in e.free))]
 
     def _prefetch(self, e: Load, point: Point) -> None:
         """Asks for the cache lines of a load; a hint, so what lies behind a buffer's end does no harm."""

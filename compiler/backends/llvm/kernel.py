@@ -9,7 +9,7 @@ the memo, so a load is made once a tile, and a reduction runs one loop with an a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
@@ -30,10 +30,10 @@ from ...loops.ir import (
 )
 from ...loops.picks import Pick, picked, scattered
 from ...loops.rewrite import children, reads, walk
-from ...loops.schedule import even_border
+from ...loops.schedule import even_border, partial_sums
 from .access import AccessWriter, Point
 from .guards import guarded
-from .reductions import Part, reduce_parts, reduce_tile
+from .reductions import Part, State, reduce_parts, reduce_tile
 from .scalars import ROWS as SCALARS
 from .scalars import Operand, type_text
 from .scatter import write_scatter
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .module import Module
 
 
-BLOCK = Axis("block", 0)
+BLOCK, TERMS = Axis("block", 0), Axis("terms", 0)
 
 
 class KernelWriter(AccessWriter):
@@ -52,7 +52,6 @@ class KernelWriter(AccessWriter):
         super().__init__(module, scheduled.schedule)
         self.kernel: Kernel = scheduled.kernel
         self.kernel_lanes: Axis | None = None
-        self.tile_points: dict[Axis, int] = {}
         self.block: tuple[str, str] | None = None
         self.share = 0
         """How many neighbours of the outermost axis cannot be divided between threads; 0 when nothing can."""
@@ -60,6 +59,12 @@ class KernelWriter(AccessWriter):
         written = {s.buffer for s in self.kernel.stores}
         self.overlaps = not any(b in written for b in reads(self.kernel))
         """Whether a point may be computed twice: not where the kernel changes what it reads."""
+        self.partial = partial_sums(self.kernel) if self.plan.chunk else None
+        """Where sums wait that are added up in chunks."""
+        self.terms: tuple[str, str] | None = None
+        """Which terms of such a sum are being added."""
+        self.first = self.last = ""
+        """Whether these are its first, its last ones."""
         self.begun: frozenset[Reduction] = frozenset()
         """Reductions whose loops are being emitted."""
 
@@ -78,7 +83,7 @@ class KernelWriter(AccessWriter):
         elif self.plan.block:
             self._blocks()
         else:
-            self._loops(list(self.kernel.axes), ())
+            self._chunks(lambda: self._loops(list(self.kernel.axes), ()))
         scope = self.scopes[0]
         parameters = [f"ptr {name}" for name in self.buffers.values()]
         numbers = ("rows", "step", "seed", *(("begin", "end") if self.share else ()))
@@ -180,9 +185,26 @@ class KernelWriter(AccessWriter):
             first = self.values[BLOCK]
             last = self.emit(f"add i64 {first}, {size}")
             self.block = first, self.emit(f"call i64 @llvm.smin.i64(i64 {last}, i64 {end})")
-            self._loops([*others, outer], ())
+            self._chunks(lambda: self._loops([*others, outer], ()))
 
         self._loop(BLOCK, start, end, size, body)
+
+    def _chunks(self, body: Callable[[], None]) -> None:
+        """All points, several times where sums are added up in chunks."""
+        if self.partial is None:
+            body()
+            return
+        extent = next(int(e.axes[0].extent) for e in self.outermost)  # type: ignore[arg-type]
+
+        def some() -> None:
+            start = self.values[TERMS]
+            end = self.emit(f"add i64 {start}, {self.plan.chunk}")
+            self.terms = start, self.emit(f"call i64 @llvm.smin.i64(i64 {end}, i64 {extent})")
+            self.first = self.emit(f"icmp eq i64 {start}, 0")
+            self.last = self.emit(f"icmp uge i64 {end}, {extent}")
+            body()
+
+        self._loop(TERMS, "0", str(extent), self.plan.chunk, some)
 
     def _bounds(self, axis: Axis, step: int) -> tuple[str, str]:
         """Where a loop over an axis begins and ends: the outermost runs over this thread's share of whole steps."""
@@ -274,6 +296,28 @@ class KernelWriter(AccessWriter):
         tile = tuple(sorted(tile, key=lambda part: -part[1]))
         self.tile_points = dict(tile)
         self._ask_ahead(tile)
+        if self.partial is None:
+            self._store_all(tile)
+            return
+        sums = [(point, self._value(e, point)) for e in self.outermost for point in _points(tile)]
+        n = next(self.names)
+        lines = self.scopes[self.level].lines
+        lines += [f"  br i1 {self.last}, label %whole{n}, label %part{n}", f"part{n}:"]
+        for point, value in sums:
+            self._store(self.partial, point, value)
+        lines += [f"  br label %stored{n}", f"whole{n}:"]
+        self._store_all(tile)
+        lines += [f"  br label %stored{n}", f"stored{n}:"]
+        self.scopes[self.level].label = f"stored{n}"
+
+    def resumed(self, part: Part, start: State) -> State:
+        """What a sum goes on from: nothing, or what its first chunks have left."""
+        if self.partial is None:
+            return start
+        found = self._load(Load(self.partial.buffer, self.partial.index), part.point)
+        return (self.emit(f"select i1 {self.first}, {found.type} {start[0]}, {found.type} {found.text}"),)
+
+    def _store_all(self, tile: tuple[tuple[Axis, int], ...]) -> None:
         values = []
         for store in self.kernel.stores:
             axes = frozenset[Axis]().union(*(i.axes() for i in store.index))

@@ -72,6 +72,8 @@ class _Loops:
         self.extra: Point = ()
         self.active = 0
         """How many lanes of a vector count, where not all do."""
+        self.rows_left = False
+        """Whether a vector holds the rows that are left over."""
         self.mask = ""
         """Which lanes count, where the number of rows decides."""
 
@@ -87,7 +89,8 @@ class _Loops:
         axes = list(self.axes)
         if self.pick is not None:
             axes = [*(a for a in axes if a != self.pick.axis), self.pick.axis]
-        state = self._nest(axes, [self.start(i) for i in range(len(self.parts))])
+        first = [self.w.resumed(p, self.start(i)) for i, p in enumerate(self.parts)]
+        state = self._nest(axes, first)
         if self.own is not None:
             state = [self.across(i, s) for i, s in enumerate(state)]
         self.w.lane_axis = self.outer_lanes
@@ -204,7 +207,8 @@ class _Loops:
             return self._straight(axis, axis.extent, state, rest)
         if axis.extent is ROWS:
             return self._over_rows(axis, state, rest)
-        return self._loop(axis, "0", str(axis.extent), 1, state, rest)
+        start, end = self.w.terms or ("0", str(axis.extent))
+        return self._loop(axis, start, end, 1, state, rest)
 
     def _short(self, extent: int, rest: Sequence[Axis]) -> bool:
         size = extent * len(self.parts)
@@ -248,9 +252,13 @@ class _Loops:
         return state
 
     def _row_lanes(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
-        """Rows in the lanes, those behind the last one masked."""
+        """Rows in the lanes: whole vectors of them, then one in which those behind the last row are masked."""
         w, lanes = self.w, self.lanes[0]
-        state = self._loop(axis, "0", "%rows", lanes, state, rest)
+        whole = w.emit(f"and i64 %rows, {-lanes}")
+        state = self._loop(axis, "0", whole, lanes, state, rest, maybe_empty=True)
+        self.rows_left = True
+        state = self._loop(axis, whole, "%rows", lanes, state, rest, maybe_empty=True)
+        self.rows_left = False
         self.mask = w.row_mask = ""
         return state
 
@@ -369,7 +377,7 @@ class _Loops:
         return result
 
     def _body(self, axis: Axis, state: list[State], rest: list[Axis]) -> list[State]:
-        if axis == self.own and axis.extent is ROWS:
+        if self.rows_left and axis == self.own:
             self._mask_rows(axis)
         if not self.spread:
             return self._nest(rest, state)
