@@ -415,9 +415,12 @@ Expr = Constant | Position | Load | Apply | Reduction | Guarded | Random
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """room: the buffer is only where a sum may wait that is not finished at once; nobody reads it."""
+
     buffer: Buffer
     index: tuple[Affine, ...]
     value: Expr
+    room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..graph import ROWS, Graph, Value, users
 from ..passes import BEFORE_LOWERING
+from .chunks import TYPICAL_ROWS, with_room
 from .collapse import collapse
 from .fusion import fuse
 from .ir import (
@@ -34,7 +35,7 @@ from .order import in_place, ordered
 from .picks import is_one_hot, picks, scatters
 from .region import Region, resident_region
 from .rewrite import flat
-from .schedule import TYPICAL_ROWS, schedule
+from .schedule import schedule
 from .unit import Unit
 
 HEAVY = {"sum", "max", "argmax", "contract", "fold", "scan"}
@@ -204,6 +205,8 @@ class Lowering:
             kept = [*self.outputs.values(), *self.renewed]
             kernels = fuse(kernels, self.renewed, kept, first)
         kernels = in_place(kernels, self.renewed)
+        if self.fused and self.vector_bytes:
+            kernels = [k if isinstance(k, Loop) else with_room(k) for k in kernels]
         memory = plan_memory(kernels, self.outputs)
         scheduled = tuple(self._scheduled(k) for item in kernels for k in flat(item))
         made = [(v, self.buffers.get(v.id)) for v in self.live if v.op.name != "input"]

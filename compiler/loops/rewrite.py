@@ -93,7 +93,9 @@ def with_stores(kernel: Kernel | Loop, stores: tuple[Store, ...]) -> Kernel | Lo
 def with_loads(kernel: Kernel, replacement: Callable[[Load], Expr]) -> Kernel:
     """The kernel with every load replaced."""
     memo: dict[int, Expr] = {}
-    stores = tuple(Store(s.buffer, s.index, replace_loads(s.value, replacement, memo)) for s in kernel.stores)
+    stores = tuple(
+        Store(s.buffer, s.index, replace_loads(s.value, replacement, memo), s.room) for s in kernel.stores
+    )
     return replace(kernel, stores=stores)
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
-from .ir import Affine, Axis, Combine, Expr, Kernel, Load, Reduction, Schedule, Store
+from .chunks import chunk_of, partial_sums, typical
+from .ir import Affine, Axis, Expr, Kernel, Load, Reduction, Schedule
 from .picks import Scatter, picked, scattered
-from .rewrite import children, reads, walk
+from .rewrite import children, walk
 
 CACHE_BYTES = 512 * 1024
 """What a kernel may count on in the second-level cache."""
 STREAM_BYTES = 4 * 1024 * 1024
 """What may come from the third-level cache again for every tile of the other axes, where it is read in one direction."""
-LONG_SUM, CHUNK = 2048, 512
-"""Sums of so many terms are added up in chunks of about so many."""
-TYPICAL_ROWS = 256
 
 
 def stride_along(load: Load, axis: Axis) -> int | None:
@@ -72,9 +70,10 @@ def schedule(kernel: Kernel, vector_bytes: int) -> Schedule:
     registers = 32 if vector_bytes == 64 else 16
     vectors = _vectors(parallel, _widest(parallel, bool(found), registers, width), width)
     points = _points(kernel, reductions, parallel, own, vectors, registers)
-    chunk = 0 if partial_sums(kernel) is None or parallel is None else _chunk(reductions[0].axes[0])
+    chunk = 0 if partial_sums(kernel) is None or parallel is None else chunk_of(reductions[0])
     block = _blocked(kernel, reductions, dict(points), chunk)
-    return Schedule(frozenset(names), width, vectors, points, block, chunk, _ahead(kernel))
+    ahead = frozenset[str]() if chunk else _ahead(kernel)
+    return Schedule(frozenset(names), width, vectors, points, block, chunk, ahead)
 
 
 def _scattering(kernel: Kernel, scatter: Scatter, width: int) -> Schedule:
@@ -219,34 +218,9 @@ def _blocked(kernel: Kernel, reductions: Sequence[Reduction], points: Mapping[st
         return 0
     step = points.get(outer.name, 1)
     if chunk:
-        own = own * chunk // int(reductions[0].axes[0].extent)  # type: ignore[arg-type]
+        own = max(own * chunk // typical(reductions[0].axes[0]), 1)
     streams = not chunk and all(_is_stream(x, reductions) for x in loads if outer in x.free)
     return max((STREAM_BYTES if streams else CACHE_BYTES // 2) // own // step, 1) * step
-
-
-def partial_sums(kernel: Kernel) -> Store | None:
-    """Where a sum can wait that is not finished at once: a kernel's only reduction runs over one axis, at every point
-    of the kernel, and what it stores there holds as exact a number and is not read."""
-    reductions = [e for e in _parts(kernel) if isinstance(e, Reduction)]
-    if len(reductions) != 1 or kernel.resident:
-        return None
-    sum_ = reductions[0]
-    if sum_.combine is not Combine.sum or len(sum_.axes) != 1 or sum_.free != frozenset(kernel.axes):
-        return None
-    read = reads(kernel)
-    for store in kernel.stores:
-        axes = frozenset[Axis]().union(*(i.axes() for i in store.index))
-        plain = store.buffer.dtype is sum_.dtype and store.buffer.block == 1
-        if plain and axes == frozenset(kernel.axes) and store.buffer not in read:
-            return store
-    return None
-
-
-def _chunk(axis: Axis) -> int:
-    """Terms of a long sum that are added at a time, so that what they are made of is met again in the cache."""
-    if not isinstance(axis.extent, int) or axis.extent < LONG_SUM:
-        return 0
-    return -(-axis.extent // -(-axis.extent // CHUNK))
 
 
 def _is_stream(load: Load, reductions: Sequence[Reduction]) -> bool:
@@ -277,7 +251,7 @@ def _bytes(load: Load, without: Axis | None) -> int:
     size = load.dtype.itemsize
     for axis in load.free:
         if axis != without:
-            size *= TYPICAL_ROWS if axis.extent is ROWS else int(axis.extent)
+            size *= typical(axis)
     return size
 
 

@@ -45,7 +45,7 @@ class _Numbers:
         self.parts.append(tuple(self._axis(a) for a in kernel.axes))
         for store in kernel.stores:
             value = self._expression(store.value)
-            self.parts.append((self._buffer(store.buffer), self._index(store.index), value))
+            self.parts.append((self._buffer(store.buffer), self._index(store.index), value, store.room))
         plan = (
             frozenset(self.axes[name] for name in schedule.lanes if name in self.axes),
             tuple((self.axes[name], points) for name, points in schedule.unroll if name in self.axes),

@@ -216,6 +216,8 @@ class _KernelText:
             words.append(f"lanes: {vectors} of {self.schedule.width}")
         if self.schedule.block and axis == self.kernel.axes[0]:
             words.append(f"blocks of {self.schedule.block} points")
+        if self.schedule.chunk and axis == self.kernel.axes[0]:
+            words.append(f"sums in chunks of {self.schedule.chunk}")
         points = dict(self.schedule.unroll).get(axis.name, 1)
         if points > 1:
             words.append(f"tile: {points} points")

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
+from ...loops.chunks import partial_sums
 from ...loops.ir import (
     Apply,
     Axis,
@@ -30,7 +32,7 @@ from ...loops.ir import (
 )
 from ...loops.picks import Pick, picked, scattered
 from ...loops.rewrite import children, reads, walk
-from ...loops.schedule import even_border, partial_sums
+from ...loops.schedule import even_border
 from .access import AccessWriter, Point
 from .guards import guarded
 from .reductions import Part, State, reduce_parts, reduce_tile
@@ -57,8 +59,8 @@ class KernelWriter(AccessWriter):
         """How many neighbours of the outermost axis cannot be divided between threads; 0 when nothing can."""
         self.outermost = _outermost(self.kernel)
         written = {s.buffer for s in self.kernel.stores}
-        self.overlaps = not any(b in written for b in reads(self.kernel))
-        """Whether a point may be computed twice: not where the kernel changes what it reads."""
+        self.overlaps = not self.plan.chunk and not any(b in written for b in reads(self.kernel))
+        """Whether a point may be computed twice: not where the kernel changes what it reads, or goes on from its stores."""
         self.partial = partial_sums(self.kernel) if self.plan.chunk else None
         """Where sums wait that are added up in chunks."""
         self.terms: tuple[str, str] | None = None
@@ -121,24 +123,51 @@ class KernelWriter(AccessWriter):
         tile: tuple[tuple[Axis, int], ...],
     ) -> None:
         """Tiles over rows, whose number is known when running. The last tile lies over the one before where it would
-        reach beyond the last row: what both compute is the same. Where that must not be, and where there are fewer rows
-        than a tile has, single rows are left over."""
+        reach beyond the last row: what both compute is the same. Fewer rows than a tile has are computed one by one."""
         whole = (*tile, (axis, points))
-        if self.overlaps:
-            fits = self.emit(f"icmp uge i64 %rows, {points}")
-            middle = self.emit(f"select i1 {fits}, i64 {end}, i64 {start}")
-            last = self.emit(f"sub i64 %rows, {points}")
-        else:
-            count = self.emit(f"udiv i64 {self.emit(f'sub i64 {end}, {start}')}, {points}")
-            middle, last = self.emit(f"add i64 {start}, {self.emit(f'mul i64 {count}, {points}')}"), ""
+        if not self.overlaps:
+            self._uneven_rows(axis, points, start, end, rest, tile)
+            return
+        fits = self.emit(f"icmp uge i64 %rows, {points}")
+        middle = self.emit(f"select i1 {fits}, i64 {end}, i64 {start}")
+        last = self.emit(f"sub i64 %rows, {points}")
 
         def body() -> None:
-            if last:
-                at = self.values[axis]
-                self.values[axis] = self.emit(f"call i64 @llvm.smin.i64(i64 {at}, i64 {last})")
+            at = self.values[axis]
+            self.values[axis] = self.emit(f"call i64 @llvm.smin.i64(i64 {at}, i64 {last})")
             self._loops(rest, whole)
 
         self._loop(axis, start, middle, points, body, maybe_empty=True)
+        self._loop(axis, middle, end, 1, lambda: self._loops(rest, tile), maybe_empty=True)
+
+    def _uneven_rows(
+        self,
+        axis: Axis,
+        points: int,
+        start: str,
+        end: str,
+        rest: list[Axis],
+        tile: tuple[tuple[Axis, int], ...],
+    ) -> None:
+        """Tiles of so many rows, then of one less where their number allows that, else single rows."""
+        up = self.emit(f"add i64 %rows, {points - 1}")
+        tiles = self.emit(f"udiv i64 {up}, {points}")
+        short = self.emit(f"sub i64 {self.emit(f'mul i64 {tiles}, {points}')}, %rows")
+        fits = self.emit(f"icmp ule i64 {short}, {tiles}")
+        even = self.emit(f"mul i64 {self.emit(f'sub i64 {tiles}, {short}')}, {points}")
+        whole = self.emit(f"sub i64 %rows, {self.emit(f'urem i64 %rows, {points}')}")
+        border = self.emit(f"select i1 {fits}, i64 {even}, i64 {whole}")
+        rounded = [self._tile_begin(x, border, points - 1) for x in (start, end)]
+        start, end = (
+            self.emit(f"select i1 {fits}, i64 {x}, i64 {y}")
+            for x, y in zip(rounded, (start, end), strict=True)
+        )
+        first = self.emit(f"call i64 @llvm.smin.i64(i64 {end}, i64 {border})")
+        last = self.emit(f"call i64 @llvm.smax.i64(i64 {start}, i64 {border})")
+        middle = self.emit(f"select i1 {fits}, i64 {end}, i64 {last}")
+        for begin, stop, size in ((start, first, points), (last, middle, points - 1)):
+            inner = (*tile, (axis, size))
+            self._loop(axis, begin, stop, size, partial(self._loops, rest, inner), maybe_empty=True)
         self._loop(axis, middle, end, 1, lambda: self._loops(rest, tile), maybe_empty=True)
 
     def _even_tiles(
@@ -168,7 +197,7 @@ class KernelWriter(AccessWriter):
         short = (*tile, (axis, points - 1))
         self._loop(axis, last, end, points - 1, lambda: self._loops(rest, short), maybe_empty=True)
 
-    def _tile_begin(self, place: str, border: int, points: int) -> str:
+    def _tile_begin(self, place: str, border: int | str, points: int) -> str:
         """Where the tile at a place begins, behind a border that tiles of so many points follow."""
         behind = self.emit(f"sub i64 {place}, {border}")
         part = self.emit(f"srem i64 {behind}, {points}")
@@ -194,7 +223,7 @@ class KernelWriter(AccessWriter):
         if self.partial is None:
             body()
             return
-        extent = next(int(e.axes[0].extent) for e in self.outermost)  # type: ignore[arg-type]
+        extent = self._extent(next(e.axes[0] for e in self.outermost))
 
         def some() -> None:
             start = self.values[TERMS]
@@ -204,7 +233,7 @@ class KernelWriter(AccessWriter):
             self.last = self.emit(f"icmp uge i64 {end}, {extent}")
             body()
 
-        self._loop(TERMS, "0", str(extent), self.plan.chunk, some)
+        self._loop(TERMS, "0", extent, self.plan.chunk, some)
 
     def _bounds(self, axis: Axis, step: int) -> tuple[str, str]:
         """Where a loop over an axis begins and ends: the outermost runs over this thread's share of whole steps."""
@@ -319,11 +348,12 @@ class KernelWriter(AccessWriter):
 
     def _store_all(self, tile: tuple[tuple[Axis, int], ...]) -> None:
         values = []
-        for store in self.kernel.stores:
+        stores = [s for s in self.kernel.stores if not s.room]
+        for store in stores:
             axes = frozenset[Axis]().union(*(i.axes() for i in store.index))
             points = list(_points(tuple((a, n) for a, n in tile if a in axes)))
             values.append([(point, self._value(store.value, point)) for point in points])
-        for store, found in zip(self.kernel.stores, values, strict=True):
+        for store, found in zip(stores, values, strict=True):
             for point, value in found:
                 self._store(store, point, value)
 

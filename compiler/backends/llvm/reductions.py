@@ -195,6 +195,8 @@ class _Loops:
         if not axes:
             return [self.combine(i, s, (*self.parts[i].point, *self.extra)) for i, s in enumerate(state)]
         axis, rest = axes[0], axes[1:]
+        if self.w.terms is not None and axis == self.axes[0]:
+            return self._loop(axis, *self.w.terms, 1, state, rest)
         if self.pick is not None and axis == self.pick.axis:
             point = (*self.parts[0].point, *self.extra)
             index, stop = one_place(self.w, self.w._value(self.pick.index, point).text, "0", str(axis.extent))
@@ -207,8 +209,7 @@ class _Loops:
             return self._straight(axis, axis.extent, state, rest)
         if axis.extent is ROWS:
             return self._over_rows(axis, state, rest)
-        start, end = self.w.terms or ("0", str(axis.extent))
-        return self._loop(axis, start, end, 1, state, rest)
+        return self._loop(axis, "0", str(axis.extent), 1, state, rest)
 
     def _short(self, extent: int, rest: Sequence[Axis]) -> bool:
         size = extent * len(self.parts)
