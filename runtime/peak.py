@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 import llvmlite.binding as llvm
 
-ACCUMULATORS = 24
+ACCUMULATORS = 12
+"""Enough to hide the latency of two units (4 cycles each), few enough for CPUs with 16 vector registers: an accumulator
+that is spilled costs more than the multiply-add."""
 ROUNDS = 2_000_000
 
 
