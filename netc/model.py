@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .arrays import as_array, as_rows, as_seed, given_array, goal_of
 from .compiler import units
 from .compiler.backends.llvm.target import Target, native
-from .compiler.elaborate import Goal, Network, Program, TrainPlan, average_of
+from .compiler.elaborate import Goal, InputSpec, Network, Program, TrainPlan, average_of
 from .compiler.graph import Graph, TensorType, show_shape
 from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
@@ -26,6 +26,7 @@ from .metrics import finish_metrics
 from .runtime.checkpoint import save
 from .runtime.cpu import LARGE_BYTES, Library, Unit
 from .runtime.cpu import Model as Memory
+from .runtime.few import FewRows
 from .runtime.memory import free_bytes, gib
 from .tensors import Loss, Output, Parameter
 from .training import fit
@@ -62,6 +63,7 @@ class Model:
         self._lock = threading.Lock()
         self._local = threading.local()
         self._units: dict[Any, Unit] = {}
+        self._few: dict[bool, FewRows | None] = {}
         self._input_gradients: dict[str, Array] = {}
         self._allocate()
 
@@ -152,6 +154,9 @@ class Model:
     # running
 
     def _unit(self, key: Any, make: Any) -> Unit:
+        unit = self._units.get(key)
+        if unit is not None:
+            return unit
         with self._lock:
             unit = self._units.get(key)
             if unit is None:
@@ -162,6 +167,8 @@ class Model:
 
     def _inputs(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
         specs = self.network.inputs
+        if len(specs) == 1 and len(given) == 1 and not named and _is_ready(given[0], specs[0]):
+            return {f"input.{specs[0].name}": given[0]}, len(given[0])
         names = [spec.name for spec in specs]
         if len(given) > len(specs):
             raise ValueError(f"{self.network.name} takes {_count(len(specs), 'input')}, not {len(given)}")
@@ -185,13 +192,12 @@ class Model:
 
     def __call__(self, *inputs: ArrayLike, **named: ArrayLike) -> Output:
         """The output for any number of rows, in training mode if ``training`` is set; remembers how to go back."""
-        ready, rows = self._inputs(inputs, named)
         training = self.training
+        ready, rows = self._inputs(inputs, named)
         with self._lock:
             self.calls += 1
             step = self.calls
-        make = (lambda: units.forward(self.network)) if training else (lambda: units.predict(self.network))
-        result = self._run(self._unit(("forward", training), make), ready, rows, step)["output"]
+        result = self._forward(training, ready, rows, step)
 
         def backward(gradient: Array) -> None:
             self._backward(ready, rows, step, training, gradient)
@@ -200,11 +206,26 @@ class Model:
         self._local.last = output
         return output
 
-    def _run(self, unit: Unit, inputs: dict[str, Array], rows: int, step: int) -> dict[str, Array]:
+    def _forward(self, training: bool, inputs: dict[str, Array], rows: int, step: int) -> Array:
+        make = (lambda: units.forward(self.network)) if training else (lambda: units.predict(self.network))
+        unit = self._unit(("forward", training), make)
         if rows == 0:
             shape = tuple(int(d) for d in self.network.output_shape[1:])  # type: ignore[arg-type]
-            return {"output": np.zeros((0, *shape), self.program.dtype.value)}
-        return unit.call(inputs, rows, step=step, seed=self.seed)
+            return np.zeros((0, *shape), self.program.dtype.value)
+        if training not in self._few:
+            self._few[training] = self._few_rows(unit)
+        few = self._few[training]
+        result = few(next(iter(inputs.values())), step, self.seed) if few is not None else None
+        if result is not None:
+            return result
+        return unit.call(inputs, rows, step=step, seed=self.seed)["output"]
+
+    def _few_rows(self, unit: Unit) -> FewRows | None:
+        """The short way to call the unit, where the network has one input."""
+        if len(self.network.inputs) != 1:
+            return None
+        spec = self.network.inputs[0]
+        return FewRows.of(unit, f"input.{spec.name}", spec.dtype.value, spec.shape)
 
     def _backward(
         self, inputs: dict[str, Array], rows: int, step: int, training: bool, gradient: Array
@@ -251,9 +272,13 @@ class Model:
 
     def predict(self, *inputs: ArrayLike, **named: ArrayLike) -> Array:
         """The output in evaluation mode, as a plain array."""
+        few = self._few.get(False)
+        if few is not None and len(inputs) == 1 and not named:
+            result = few(inputs[0], 0, self.seed)
+            if result is not None:
+                return result
         ready, rows = self._inputs(inputs, named)
-        unit = self._unit(("forward", False), lambda: units.predict(self.network))
-        return self._run(unit, ready, rows, 0)["output"]
+        return self._forward(False, ready, rows, 0)
 
     # loss
 
@@ -453,6 +478,17 @@ class InputGradients:
 
     def __getitem__(self, name: str) -> Array:
         return self._gradients[name]
+
+
+def _is_ready(value: Any, spec: InputSpec) -> bool:
+    """Whether it is what ``as_rows`` would make of it."""
+    return (
+        type(value) is np.ndarray
+        and value.ndim > 0
+        and value.shape[1:] == spec.shape
+        and value.dtype == spec.dtype.value
+        and value.flags.c_contiguous
+    )
 
 
 def _count(number: int, noun: str) -> str:

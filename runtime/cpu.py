@@ -107,7 +107,8 @@ class Unit:
     def __init__(self, library: Library, layout: UnitLayout, model: Model) -> None:
         self.layout, self.model = layout, model
         self._library = library
-        self._entry = _ENTRY(library.address(layout.symbol))
+        self.address = library.address(layout.symbol)
+        self._entry = _ENTRY(self.address)
         self._pool: list[Frame] = []
         self._lock = threading.Lock()
 
