@@ -16,10 +16,10 @@ from .scalars import Operand, type_text
 
 if TYPE_CHECKING:
     from .access import Point
-    from .kernel import KernelWriter
+    from .expressions import ExpressionWriter
 
 
-def guarded(w: KernelWriter, e: Guarded, point: Point) -> Operand:
+def guarded(w: ExpressionWriter, e: Guarded, point: Point) -> Operand:
     """Both sides where the guard depends on lanes; otherwise a branch, so that no load leaves its buffer."""
     lanes = w._lanes(e.free)
     test_free = frozenset[Axis]().union(*(c.index.axes() for c in e.conditions))
@@ -35,7 +35,7 @@ def guarded(w: KernelWriter, e: Guarded, point: Point) -> Operand:
     return Operand(text, e.dtype, lanes)
 
 
-def holds(w: KernelWriter, conditions: Sequence[Condition], point: Point, lanes: int) -> str:
+def holds(w: ExpressionWriter, conditions: Sequence[Condition], point: Point, lanes: int) -> str:
     total = w.literal(True, DType.bool, lanes)
     t, bits = type_text(DType.int64, lanes), type_text(DType.bool, lanes)
     for condition in conditions:
@@ -55,7 +55,7 @@ def holds(w: KernelWriter, conditions: Sequence[Condition], point: Point, lanes:
     return total
 
 
-def clamped(w: KernelWriter, e: Expr, conditions: Sequence[Condition], point: Point) -> Operand:
+def clamped(w: ExpressionWriter, e: Expr, conditions: Sequence[Condition], point: Point) -> Operand:
     """An expression whose loads may be asked outside their buffers: every index is brought inside."""
     match e:
         case Load():
@@ -78,7 +78,7 @@ def clamped(w: KernelWriter, e: Expr, conditions: Sequence[Condition], point: Po
             return w._value(e, point)
 
 
-def clamped_load(w: KernelWriter, e: Load, point: Point) -> Operand:
+def clamped_load(w: ExpressionWriter, e: Load, point: Point) -> Operand:
     """A load with every index brought inside its dimension; numbers where they can be, lanes where they must."""
     lanes = w._lanes(e.free)
     side_by_side = (
@@ -110,7 +110,7 @@ def clamped_load(w: KernelWriter, e: Load, point: Point) -> Operand:
     return Operand(text, dtype, lanes)
 
 
-def _inside(w: KernelWriter, value: str, extent: Extent, lanes: int) -> str:
+def _inside(w: ExpressionWriter, value: str, extent: Extent, lanes: int) -> str:
     """An index brought between the ends of its dimension."""
     t, s = type_text(DType.int64, lanes), "i64" if lanes == 1 else f"v{lanes}i64"
     if extent is ROWS:
@@ -121,7 +121,7 @@ def _inside(w: KernelWriter, value: str, extent: Extent, lanes: int) -> str:
     return w.emit(f"call {t} @llvm.smin.{s}({t} {value}, {t} {upper})")
 
 
-def _offset(w: KernelWriter, e: Load, parts: Sequence[str], lanes: int, side_by_side: bool) -> str:
+def _offset(w: ExpressionWriter, e: Load, parts: Sequence[str], lanes: int, side_by_side: bool) -> str:
     """The offset of an element whose indices are known as text; see ``Buffer.offset``."""
     t, strides, block = type_text(DType.int64, lanes), e.buffer.strides(), e.buffer.block
     total = w.literal(0, DType.int64, lanes)

@@ -11,12 +11,12 @@ from ...graph import DType
 from .scalars import type_text
 
 if TYPE_CHECKING:
-    from .kernel import KernelWriter
+    from .expressions import ExpressionWriter
 
 Pair = tuple[str, ...]
 
 
-def larger(w: KernelWriter, dtype: DType, lanes: int, old: Pair, new: Pair) -> Pair:
+def larger(w: ExpressionWriter, dtype: DType, lanes: int, old: Pair, new: Pair) -> Pair:
     """The pair of the larger value; the old one among equals."""
     t, it, bits = (type_text(x, lanes) for x in (dtype, DType.int64, DType.bool))
     if dtype.is_float:
@@ -35,7 +35,7 @@ def larger(w: KernelWriter, dtype: DType, lanes: int, old: Pair, new: Pair) -> P
     )
 
 
-def earlier(w: KernelWriter, dtype: DType, lanes: int, a: Pair, b: Pair) -> Pair:
+def earlier(w: ExpressionWriter, dtype: DType, lanes: int, a: Pair, b: Pair) -> Pair:
     """In each lane the larger of two pairs, of equals the earlier; position -1 means that nothing was seen."""
     t, it, bits = (type_text(x, lanes) for x in (dtype, DType.int64, DType.bool))
     zero = w.literal(0, DType.int64, lanes)

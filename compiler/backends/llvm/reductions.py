@@ -20,7 +20,7 @@ from .scatter import one_place
 
 if TYPE_CHECKING:
     from .access import Point
-    from .kernel import KernelWriter
+    from .expressions import ExpressionWriter
 
 State = tuple[str, ...]
 UNROLLED = 8
@@ -39,12 +39,12 @@ class Part:
     point: Point
 
 
-def reduce_parts(w: KernelWriter, parts: Sequence[Part]) -> list[Operand]:
+def reduce_parts(w: ExpressionWriter, parts: Sequence[Part]) -> list[Operand]:
     """Emits the loops at the writer's current level; one result for each part. All have the same axes."""
     return _Loops(w, parts).run()
 
 
-def reduce_tile(w: KernelWriter, e: Reduction, point: Point) -> Operand:
+def reduce_tile(w: ExpressionWriter, e: Reduction, point: Point) -> Operand:
     """A reduction over the lanes axis of a tile that holds the axis wholly: its vectors, then their lanes."""
     axis = e.axes[-1]
     assert isinstance(axis.extent, int)
@@ -59,7 +59,7 @@ def reduce_tile(w: KernelWriter, e: Reduction, point: Point) -> Operand:
 
 
 class _Loops:
-    def __init__(self, w: KernelWriter, parts: Sequence[Part], *, tile: bool = False) -> None:
+    def __init__(self, w: ExpressionWriter, parts: Sequence[Part], *, tile: bool = False) -> None:
         self.w, self.parts = w, parts
         self.axes = parts[0].e.axes
         self.outer_lanes = w.lane_axis

@@ -13,6 +13,7 @@ from ...loops.ir import Apply, Axis, Constant, Expr, Load, Scalar, Store
 from ...loops.picks import Scatter
 
 if TYPE_CHECKING:
+    from .expressions import ExpressionWriter
     from .kernel import KernelWriter
 
 
@@ -33,7 +34,7 @@ def write_scatter(w: KernelWriter, found: Scatter) -> None:
     _nested(w, found.over, add)
 
 
-def one_place(w: KernelWriter, index: str, first: str, last: str) -> tuple[str, str]:
+def one_place(w: ExpressionWriter, index: str, first: str, last: str) -> tuple[str, str]:
     """Bounds of a loop over an index alone, or over nothing where it lies outside."""
     above = w.emit(f"icmp sge i64 {index}, {first}")
     below = w.emit(f"icmp slt i64 {index}, {last}")
