@@ -23,6 +23,7 @@ from netc.compiler.interpreter import evaluate
 from netc.compiler.loops.interpreter import SCALARS, run
 from netc.compiler.loops.ir import Affine, Axis, Kernel, Load, Scalar, Schedule, Scheduled, Store
 from netc.compiler.loops.lower import lower
+from netc.compiler.loops.patterns import Call
 from netc.compiler.loops.unit import Unit
 from netc.compiler.ops.record import Case, NotDifferentiable, Operation
 from netc.compiler.pipeline import model_layout
@@ -111,7 +112,7 @@ def test_a_load_out_of_bounds_raises() -> None:
     axis = Axis("i", 5)
     w = unit.inputs["param.w"]
     store = Store(unit.outputs["y"], (Affine.of(axis),), Load(w, (Affine.of(axis), Affine())))
-    broken = replace(unit, kernels=(Scheduled(Kernel("k", (axis,), (store,)), Schedule()),))
+    broken = replace(unit, calls=(Call.of(Scheduled(Kernel("k", (axis,), (store,)), Schedule())),))
     with pytest.raises(IndexError, match=r"kernel k leaves param\.w"):
         run(broken, inputs, rows=3)
 
@@ -119,7 +120,7 @@ def test_a_load_out_of_bounds_raises() -> None:
 def test_what_was_never_written_is_not_a_number() -> None:
     unit, inputs = chain()
     assert len(unit.kernels) > 1
-    result = run(replace(unit, kernels=unit.kernels[1:]), inputs, rows=3)
+    result = run(replace(unit, calls=unit.calls[1:]), inputs, rows=3)
     assert np.isnan(result["y"]).all()
 
 
@@ -154,12 +155,12 @@ def test_a_wrong_unit_is_refused(what: str, message: str) -> None:
 
 def broken(what: str) -> Unit:
     unit, _ = chain()
-    plan, (first, *_, last) = unit.memory, unit.kernels
+    plan, last = unit.memory, unit.kernels[-1]
     match what:
         case "order":
-            return replace(unit, kernels=unit.kernels[::-1])
+            return replace(unit, calls=unit.calls[::-1])
         case "output":
-            return replace(unit, kernels=unit.kernels[:-1])
+            return replace(unit, calls=unit.calls[:-1])
         case "memory":
             return replace(unit, memory=replace(plan, offsets={n: (0, 0) for n in plan.offsets}))
         case "place":
@@ -170,4 +171,4 @@ def broken(what: str) -> Unit:
             w, i = unit.inputs["param.w"], Axis("i", 4)
             shifted = Store(w, (Affine.of(i), Affine()), Load(w, (Affine.of(i), Affine((), 1))))
             changed = Kernel("k", (i,), (shifted,))
-    return replace(unit, kernels=(first, *unit.kernels[1:-1], Scheduled(changed, last.schedule)))
+    return replace(unit, calls=(*unit.calls[:-1], Call.of(Scheduled(changed, last.schedule))))

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from ..graph import ROWS, Graph, Value, users
 from ..passes import BEFORE_LOWERING
-from .chunks import TYPICAL_ROWS, with_room
+from .chunks import TYPICAL_ROWS
 from .collapse import collapse
+from .faces import Face, Faces
 from .fusion import fuse
 from .ir import (
     Affine,
@@ -26,15 +27,15 @@ from .ir import (
     Load,
     Loop,
     Reduction,
-    Scheduled,
+    Schedule,
     Space,
     Store,
 )
 from .memory import plan_memory
 from .order import in_place, ordered
+from .patterns import Item, Patterns, Placed
 from .picks import is_one_hot, picks, scatters
 from .region import Region, resident_region
-from .rewrite import flat
 from .schedule import schedule
 from .unit import Unit
 
@@ -134,6 +135,8 @@ class Lowering:
         self.renewed: dict[Buffer, Buffer] = {}
         self.region = Region()
         self.resident: Axis | None = None
+        self.patterns = Patterns()
+        self.faces = Faces()
         self.prefix = ""
         """Of the names of its buffers."""
 
@@ -152,7 +155,7 @@ class Lowering:
 
     def read(self, value: Value, index: Sequence[Affine]) -> Expr:
         """A load where the value has a buffer, else its own expression."""
-        buffer = self.turned.get((self.reader, value.id)) or self.buffers.get(value.id)
+        buffer = self.buffer_of(value, self.reader)
         if buffer is not None and value is not self.root:
             return Load(buffer, self._place(buffer, index))
         key = (value.id, tuple(index))
@@ -164,6 +167,10 @@ class Lowering:
             found = self.memo[key] = value.op.element(self, value, index)
             self.reader = around
         return found
+
+    def buffer_of(self, value: Value, reader: int) -> Buffer | None:
+        """From where a contraction, by its id, reads a value; None for what is computed where it is read."""
+        return self.turned.get((reader, value.id)) or self.buffers.get(value.id)
 
     def _place(self, buffer: Buffer, index: Sequence[Affine]) -> tuple[Affine, ...]:
         """Where an element lies in its buffer."""
@@ -203,15 +210,15 @@ class Lowering:
         kernels = ordered(self._kernels(), self.renewed, first)
         if self.fused:
             kept = [*self.outputs.values(), *self.renewed]
-            kernels = fuse(kernels, self.renewed, kept, first)
-        kernels = in_place(kernels, self.renewed)
+            kernels = fuse(kernels, self.renewed, kept, first, self.patterns)
+        kernels = in_place(kernels, self.renewed, self.patterns)
         if self.fused and self.vector_bytes:
-            kernels = [k if isinstance(k, Loop) else with_room(k) for k in kernels]
+            kernels = [k if isinstance(k, Loop) else self.patterns.with_room(k) for k in kernels]
         memory = plan_memory(kernels, self.outputs)
-        scheduled = tuple(self._scheduled(k) for item in kernels for k in flat(item))
+        calls = tuple([self.patterns.call(p, self._planned) for k in kernels for p in self.patterns.flat(k)])
         made = [(v, self.buffers.get(v.id)) for v in self.live if v.op.name != "input"]
         layers = {b.name: self._layer(v) for v, b in made if b is not None}
-        return Unit(self.graph.name, scheduled, self.inputs, self.outputs, memory, layers)
+        return Unit(self.graph.name, calls, self.inputs, self.outputs, memory, layers)
 
     def _layer(self, value: Value) -> str:
         """Whose work a value's kernel does: of the product inside, where there is one, since an activation costs little."""
@@ -225,10 +232,9 @@ class Lowering:
             pending += fresh
         return value.origin.layer
 
-    def _scheduled(self, kernel: Kernel) -> Scheduled:
-        repeat = kernel.repeat
-        whole = replace(collapse(kernel), repeat=repeat) if self.fused else kernel
-        return Scheduled(whole, schedule(whole, self.vector_bytes))
+    def _planned(self, kernel: Kernel) -> tuple[Kernel, Schedule]:
+        whole = replace(collapse(kernel), repeat=kernel.repeat) if self.fused else kernel
+        return whole, schedule(whole, self.vector_bytes)
 
     def _leaves(self) -> None:
         for name, leaf in self.graph.inputs.items():
@@ -375,8 +381,8 @@ class Lowering:
 
     # kernels
 
-    def _kernels(self) -> list[Kernel | Loop]:
-        kernels: list[Kernel | Loop] = list(self.rearranged)
+    def _kernels(self) -> list[Item]:
+        kernels: list[Item] = [self.patterns.of(k) for k in self.rearranged]
         scans = [v for v in self.live if v.op.name == "scan"]
         if scans:
             from .recurrence import lower_scan, recurrences  # lowers a step with this class
@@ -384,18 +390,22 @@ class Lowering:
             kernels += [lower_scan(self, nodes, i) for i, nodes in enumerate(recurrences(scans))]
         for value in self.live:
             buffer = self.buffers.get(value.id)
-            if (
-                buffer is not None
-                and value.op.name != "scan"
-                and value.op.name != "input"
-                and value.id not in self.region.stored
-            ):
-                kernels.append(self._kernel(buffer, value))
+            made = value.op.name in ("scan", "input") or value.id in self.region.stored
+            if buffer is not None and not made:
+                kernels.append(self._call(buffer, value))
         for buffer, value in self.copies:
-            kernels.append(self._kernel(buffer, value, copy=True))
+            kernels.append(self._call(buffer, value, copy=True))
         if self.region.stored:
-            kernels.append(self._resident())
+            kernels.append(self.patterns.of(self._resident()))
         return kernels
+
+    def _call(self, buffer: Buffer, value: Value, *, copy: bool = False) -> Placed:
+        """The kernel that fills a buffer; written out only where none like it was before."""
+        face = Face(self, None if copy else value)
+        pattern, buffers = face.pattern(
+            buffer, value, (copy, buffer in self.renewed), lambda: self._kernel(buffer, value, copy=copy)
+        )
+        return Placed(pattern, buffers, buffer.name, value.origin.span, value.origin.layer)
 
     def _kernel(self, buffer: Buffer, value: Value, *, copy: bool = False) -> Kernel:
         whole = copy or buffer in self.renewed or not _has_equal_parts(value)

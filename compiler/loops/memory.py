@@ -6,11 +6,14 @@ fixed one. Each region is filled first-fit by lifetime.
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import math
 from collections.abc import Mapping, Sequence
 
 from ..graph import ROWS
-from .ir import Buffer, Kernel, Loop, Space
-from .rewrite import reads
+from .ir import Buffer, Space
+from .patterns import Item, reads_of, writes_of
 from .unit import MemoryPlan
 
 ALIGNMENT = 64
@@ -21,12 +24,12 @@ def row_bytes(buffer: Buffer) -> tuple[int, bool]:
     return buffer.elements * buffer.dtype.itemsize, ROWS in buffer.shape
 
 
-def plan_memory(kernels: Sequence[Kernel | Loop], outputs: Mapping[str, Buffer]) -> MemoryPlan:
+def plan_memory(kernels: Sequence[Item], outputs: Mapping[str, Buffer]) -> MemoryPlan:
     """Offsets of all work buffers that the kernels touch."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for step, kernel in enumerate(kernels):
-        for buffer in (*reads(kernel), *(s.buffer for s in kernel.stores)):
+        for buffer in (*reads_of(kernel), *writes_of(kernel)):
             if buffer.space is Space.work:
                 first.setdefault(buffer, step)
                 last[buffer] = step
@@ -48,20 +51,49 @@ def _place(
     offsets: dict[str, tuple[int, int]],
     per_row: bool,
 ) -> int:
-    placed: list[tuple[int, int, Buffer]] = []
+    gaps = _Gaps()
+    ends: list[tuple[int, int, int]] = []
+    """Of what is in use: the last step that needs it, and its place."""
     total = 0
     unit = 4 if per_row else ALIGNMENT
     for buffer in buffers:
         size = -(-row_bytes(buffer)[0] // unit) * unit
         if per_row and size % 8 and buffer.dtype.itemsize == 8:
             size += 4
-        at = 0
-        for start, end, other in sorted(placed, key=lambda p: p[0]):
-            if last[other] >= first[buffer] and last[buffer] >= first[other]:
-                if at + size <= start:
-                    break
-                at = max(at, end)
-        placed.append((at, at + size, buffer))
+        while ends and ends[0][0] < first[buffer]:
+            _, begin, end = heapq.heappop(ends)
+            gaps.give(begin, end)
+        at = gaps.take(size)
+        heapq.heappush(ends, (last[buffer], at, at + size))
         total = max(total, at + size)
         offsets[buffer.name] = (0, at) if per_row else (at, 0)
     return total
+
+
+class _Gaps:
+    """The free parts of an arena without end, in order; no two of them touch."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = [0]
+        self.stops: list[float] = [math.inf]
+
+    def take(self, size: int) -> int:
+        """The first place with so many bytes."""
+        i = next(i for i, (a, b) in enumerate(zip(self.starts, self.stops, strict=True)) if a + size <= b)
+        at = self.starts[i]
+        self.starts[i] += size
+        if self.starts[i] == self.stops[i]:
+            del self.starts[i], self.stops[i]
+        return at
+
+    def give(self, start: int, stop: int) -> None:
+        """A part that is free again."""
+        i = bisect.bisect_left(self.starts, start)
+        if self.starts[i] == stop:
+            self.starts[i] = start
+        else:
+            self.starts.insert(i, start)
+            self.stops.insert(i, stop)
+        if i and self.stops[i - 1] == start:
+            self.stops[i - 1] = self.stops[i]
+            del self.starts[i], self.stops[i]

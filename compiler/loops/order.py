@@ -12,10 +12,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
-from .ir import Buffer, Expr, Kernel, Load, Loop, Store
-from .rewrite import reads, replace_loads
-
-Item = Kernel | Loop
+from .ir import Buffer, Kernel, Load, Loop, Store
+from .patterns import Item, Patterns, Placed, on_buffers, reads_of, writes_of
 
 
 def ordered(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], first: Buffer | None) -> list[Item]:
@@ -23,12 +21,12 @@ def ordered(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], first: Bu
 
     renewed: from the buffer of new contents to the one of the old. first: what is wanted before any update.
     """
-    writer = {s.buffer: i for i, k in enumerate(kernels) for s in k.stores}
+    writer = {b: i for i, k in enumerate(kernels) for b in writes_of(k)}
     old = {previous: writer[new] for new, previous in renewed.items() if new in writer}
     hard: list[set[int]] = [set() for _ in kernels]
     soft: list[set[int]] = [set() for _ in kernels]
     for i, kernel in enumerate(kernels):
-        for buffer in reads(kernel):
+        for buffer in reads_of(kernel):
             if buffer in writer and writer[buffer] != i:
                 hard[i].add(writer[buffer])
             if buffer in old and old[buffer] != i:
@@ -94,45 +92,36 @@ def _sorted(
     return done
 
 
-def in_place(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer]) -> list[Item]:
+def in_place(kernels: Sequence[Item], renewed: Mapping[Buffer, Buffer], patterns: Patterns) -> list[Item]:
     """Kernels that write ``renewed`` buffers over the old contents where no one reads these afterwards."""
-    used = [reads(k) for k in kernels]
     last: dict[Buffer, int] = {}
-    for i, table in enumerate(used):
-        for buffer, same in table.items():
+    for i, kernel in enumerate(kernels):
+        for buffer, same in reads_of(kernel).items():
             last[buffer] = max(last.get(buffer, -1), i if same else i + 1)
     target: dict[Buffer, Buffer] = {}
-    copies: list[Kernel] = []
+    copies: list[Item] = []
     for i, kernel in enumerate(kernels):
-        for store in kernel.stores:
-            previous = renewed.get(store.buffer)
-            if previous is None or isinstance(kernel, Loop):
+        if isinstance(kernel, Loop):
+            continue
+        for store, buffer in zip(kernel.pattern.kernel.stores, kernel.writes, strict=True):
+            previous = renewed.get(buffer)
+            if previous is None:
                 continue
             if last.get(previous, -1) <= i:
-                target[store.buffer] = previous
+                target[buffer] = previous
             else:
-                value = Load(store.buffer, store.index)
-                name = f"copy.{previous.name}"
-                copy = Store(previous, store.index, value)
-                copies.append(Kernel(name, kernel.axes, (copy,), kernel.span, kernel.layer))
-    return [_retarget(k, target) for k in kernels] + copies
+                copy = Store(previous, store.index, Load(buffer, store.index))
+                axes = kernel.pattern.kernel.axes
+                copies.append(
+                    patterns.of(Kernel(f"copy.{previous.name}", axes, (copy,), kernel.span, kernel.layer))
+                )
+    return [_retarget(k, target, patterns) for k in kernels] + copies
 
 
-def _retarget(kernel: Item, target: Mapping[Buffer, Buffer]) -> Item:
-    if isinstance(kernel, Loop):
-        before, kernels = ([_other(k, target) for k in part] for part in (kernel.before, kernel.kernels))
-        return Loop(kernel.repeat, tuple(before), tuple(kernels))
-    return _other(kernel, target)
-
-
-def _other(kernel: Kernel, target: Mapping[Buffer, Buffer]) -> Kernel:
-    memo: dict[int, Expr] = {}
-
-    def other(e: Load) -> Expr:
-        return Load(target[e.buffer], e.index) if e.buffer in target else e
-
-    stores = tuple(
-        Store(target.get(s.buffer, s.buffer), s.index, replace_loads(s.value, other, memo))
-        for s in kernel.stores
-    )
-    return Kernel(kernel.name, kernel.axes, stores, kernel.span, kernel.layer, resident=kernel.resident)
+def _retarget(kernel: Item, target: Mapping[Buffer, Buffer], patterns: Patterns) -> Item:
+    if isinstance(kernel, Placed):
+        if target.keys().isdisjoint(kernel.buffers):
+            return kernel
+        return patterns.with_buffers(kernel, tuple([target.get(b, b) for b in kernel.buffers]))
+    before, kernels = ([on_buffers(k, target) for k in part] for part in (kernel.before, kernel.kernels))
+    return Loop(kernel.repeat, tuple(before), tuple(kernels))

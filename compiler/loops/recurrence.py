@@ -16,6 +16,7 @@ from .fusion import fuse
 from .ir import Affine, Axis, Buffer, Constant, Expr, Kernel, Load, Loop, Repeat, Space, Store
 from .lower import Lowering
 from .order import ordered
+from .patterns import Placed
 from .rewrite import with_loads
 
 
@@ -68,8 +69,8 @@ class _Step(Lowering):
         self._materialise()
         items = ordered(self._kernels(), {}, None)
         if self.fused:
-            items = fuse(items, {}, list(self.placed), None)
-        kernels = [with_loads(k, self._settled) for k in items if isinstance(k, Kernel)]
+            items = fuse(items, {}, list(self.placed), None, self.patterns)
+        kernels = [with_loads(k.kernel(), self._settled) for k in items if isinstance(k, Placed)]
         counter = Buffer(self.time.name, DType.int64, (), (), Space.work)
         zero = Store(counter, (), Constant(0, DType.int64))
         start = Kernel(counter.name, (), (zero,), self.origin.span, self.origin.layer)
@@ -116,6 +117,9 @@ class _Step(Lowering):
         )
 
     # the step's own reading and placing
+
+    def _call(self, buffer: Buffer, value: Value, *, copy: bool = False) -> Placed:
+        return self.patterns.of(self._kernel(buffer, value, copy=copy))
 
     def read(self, value: Value, index: Sequence[Affine]) -> Expr:
         kind, _, number = value.attrs["name"].partition(".") if value.op.name == "input" else ("", "", "")

@@ -97,10 +97,3 @@ def with_loads(kernel: Kernel, replacement: Callable[[Load], Expr]) -> Kernel:
         Store(s.buffer, s.index, replace_loads(s.value, replacement, memo), s.room) for s in kernel.stores
     )
     return replace(kernel, stores=stores)
-
-
-def flat(item: Kernel | Loop) -> tuple[Kernel, ...]:
-    """A kernel, or those of a recurrence, marked as repeated."""
-    if isinstance(item, Kernel):
-        return (item,)
-    return (*item.before, *(replace(k, repeat=item.repeat) for k in item.kernels))

@@ -16,10 +16,12 @@ from .ir import (
     Constant,
     Expr,
     Guarded,
+    Kernel,
     Load,
     Position,
     Random,
     Reduction,
+    Schedule,
     Scheduled,
 )
 
@@ -27,6 +29,13 @@ from .ir import (
 def signature(scheduled: Scheduled) -> tuple[Hashable, tuple[Buffer, ...]]:
     """The signature of a kernel, and its buffers."""
     return _Numbers().of(scheduled)
+
+
+def structure(kernel: Kernel) -> tuple[Hashable, tuple[Buffer, ...], tuple[str, ...]]:
+    """The signature of a kernel without a schedule, its buffers, and the names of its axes in the order of their numbers."""
+    numbers = _Numbers()
+    key, buffers = numbers.of(Scheduled(kernel, Schedule()))
+    return key, buffers, tuple(numbers.axes)
 
 
 class _Numbers:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .ir import Buffer, Scheduled
+from .patterns import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +19,19 @@ class MemoryPlan:
     row_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unit:
     """``inputs`` and ``outputs`` map names to the buffers that hold them; layers: the layer of what a buffer holds, by the
     buffer's name."""
 
     name: str
-    kernels: tuple[Scheduled, ...]
+    calls: tuple[Call, ...]
     inputs: Mapping[str, Buffer]
     outputs: Mapping[str, Buffer]
     memory: MemoryPlan
     layers: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def kernels(self) -> tuple[Scheduled, ...]:
+        """The kernels in order, each on its own buffers."""
+        return tuple(call.made() for call in self.calls)

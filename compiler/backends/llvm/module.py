@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ...graph import DType
 from ...loops.ir import Buffer, Scheduled
+from ...loops.patterns import Call as PatternCall
 from ...loops.signature import signature
 from ...loops.unit import Unit
 from ...loops.work import Amount, work
@@ -39,6 +40,8 @@ class Module:
         self.functions: dict[str, str] = {}
         self.kernels: dict[str, str] = {}
         self.known: dict[Hashable, tuple[Kind, list[int]]] = {}
+        self.met: dict[int, tuple[Scheduled, Kind, list[int]]] = {}
+        """By identity: the calls of one pattern share what is scheduled, which is kept so that no other takes its place."""
         self.calls = Calls()
         self.entries: list[str] = []
 
@@ -79,10 +82,11 @@ class Module:
         table: dict[Buffer, int] = {}
         calls: list[Call] = []
         largest = (0, 0)
-        for scheduled in unit.kernels:
-            kind, buffers = self._kind(scheduled)
+        for call in unit.calls:
+            kind, places = self._kind(call)
+            slots = tuple([table.setdefault(call.buffers[i], len(table)) for i in places])
             calls.append(
-                Call(kind, tuple(table.setdefault(b, len(table)) for b in buffers), scheduled.kernel.repeat)
+                Call(kind, slots, call.made().kernel.repeat if call.scheduled.kernel.repeat else None)
             )
             if kind.share:
                 largest = (max(largest[0], kind.work[0]), max(largest[1], kind.work[1]))
@@ -90,15 +94,18 @@ class Module:
             table.setdefault(buffer, len(table))
         parts = [(symbol, 0, len(calls))]
         if split is not None:
-            written = [[s.buffer for s in k.kernel.stores] for k in unit.kernels]
-            cut = next((i + 1 for i, buffers in enumerate(written) if split in buffers), 0)
+            cut = next((i + 1 for i, call in enumerate(unit.calls) if split in call.writes), 0)
             parts = [(f"{symbol}_forward", 0, cut), (f"{symbol}_update", cut, len(calls))]
         for name, begin, end in parts:
             self.entries.append(self.calls.entry(name, symbol, begin, calls[begin:end], table))
         return Entry(symbol, tuple(table), largest)
 
-    def _kind(self, scheduled: Scheduled) -> tuple[Kind, list[Buffer]]:
-        """How a kernel is called, and the buffers it takes. Kernels of one signature are written once."""
+    def _kind(self, call: PatternCall) -> tuple[Kind, list[int]]:
+        """How a kernel is called, and which of its buffers it takes. Kernels of one signature are written once."""
+        scheduled = call.scheduled
+        found = self.met.get(id(scheduled))
+        if found is not None:
+            return found[1], found[2]
         key, buffers = signature(scheduled)
         if key not in self.known:
             writer = KernelWriter(self, scheduled)
@@ -108,7 +115,9 @@ class Module:
             extent, amount = (kernel.axes[0].extent, work(kernel)) if share else (0, (0, 0))
             self.known[key] = Kind(name, len(taken), share, extent, amount), [buffers.index(b) for b in taken]
         kind, places = self.known[key]
-        return kind, [buffers[i] for i in places]
+        own = [call.stand_ins.index(buffers[i]) for i in places]
+        self.met[id(scheduled)] = scheduled, kind, own
+        return kind, own
 
     def text(self, target: Target) -> str:
         kernels = [text.replace("@KERNEL", name) for text, name in self.kernels.items()]
