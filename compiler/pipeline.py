@@ -14,6 +14,7 @@ from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
 from .backends.llvm.target import Target, native
+from .collector import uncollected
 from .graph import ROWS, Graph
 from .loops.ir import Buffer, Space
 from .loops.lower import choose_orders, lower
@@ -93,6 +94,7 @@ def source_state(folder: Path) -> str:
     return " ".join(f"{f.name}:{(s := f.stat()).st_size}:{s.st_mtime_ns}" for f in files)
 
 
+@uncollected
 def module_text(
     graphs: Mapping[str, Graph],
     orders: Orders,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ..grammar.diagnostics import CompileError
 from . import ops
+from .collector import uncollected
 from .elaborate import Goal, Network, TrainPlan, average_of, leaves_of
 from .elaborate.values import Failed
 from .gradient import vjp
@@ -84,6 +85,7 @@ def _loss(graph: Graph, plan: TrainPlan, output: TensorType, goal: Goal) -> tupl
     return value, plan.loss(graph, value, leaves_of(graph, goal))
 
 
+@uncollected
 def step(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     """One whole training step: ``loss`` and the new contents of parameters, buffers and optimizer states."""
     graph = Graph("step")
@@ -99,6 +101,7 @@ def step(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     return optimise(graph)
 
 
+@uncollected
 def gradient(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     """``loss`` and ``gradient.<path>`` of every parameter: what ``show --stage gradient`` prints."""
     graph = Graph("gradient")
@@ -112,6 +115,7 @@ def gradient(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     return optimise(graph)
 
 
+@uncollected
 def evaluate(network: Network, plan: TrainPlan, goal: Goal, *, averaged: bool = False) -> Graph:
     """Evaluation mode: ``loss`` and each metric's totals ``total.<metric>.<name>`` over the given rows.
 

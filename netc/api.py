@@ -11,6 +11,7 @@ import numpy as np
 
 from .cli.probe import cell_checker, prober
 from .compiler.backends.llvm.target import Target, named
+from .compiler.collector import uncollected
 from .compiler.elaborate import Program, check_fit
 from .compiler.elaborate import check as check_program
 from .compiler.elaborate import load as load_program
@@ -74,6 +75,7 @@ def runnable(cpu: str) -> Target:
     return target
 
 
+@uncollected
 def make_model(
     program: Program,
     folder: Path,

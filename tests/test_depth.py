@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,11 @@ def test_calls_from_a_table_do_what_calls_written_out_do(
         history = model.fit(x, y, batch=1024, threads=threads)
         found.append((history.loss, [a.tobytes() for a in model.state_dict().values()]))
     assert found[0] == found[1]
+
+
+def test_the_collector_works_again_after_compiling_and_after_an_error() -> None:
+    model_of(2)
+    assert gc.isenabled()
+    with pytest.raises(netc.CompileError):
+        netc.compile(source=DEEP.format(copies=2).replace("linear(16)", "linear(0)"))
+    assert gc.isenabled()

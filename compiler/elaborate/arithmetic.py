@@ -51,8 +51,8 @@ def _broadcast(e: s.Binary, left: Any, right: Any) -> None:
     """Refuses operands whose shapes do not broadcast, with both of them marked."""
     if not isinstance(left, Value) or not isinstance(right, Value):
         return
-    a, b = show_shape(left.shape), show_shape(right.shape)
     if joint_shape(left.shape, right.shape) is None:
+        a, b = show_shape(left.shape), show_shape(right.shape)
         fail(
             "E0402", f"shapes {a} and {b} do not broadcast", e.op_span, f"{a} {e.op} {b}",
             secondary=(Label(e.left.span, f"this is {a}"), Label(e.right.span, f"this is {b}")), help=BROADCASTING,

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from ..collector import uncollected
 from ..graph import ROWS, Graph, Value, users
 from ..passes import BEFORE_LOWERING
 from .chunks import TYPICAL_ROWS
@@ -106,6 +107,7 @@ def _sums(operand: Value, dim: int, reader: Value) -> bool:
     return any(pair[side] == dim for pair in reader.attrs["axes"])
 
 
+@uncollected
 def lower(
     graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64, fused: bool = True
 ) -> Unit:
