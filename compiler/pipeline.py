@@ -10,6 +10,8 @@ from ..runtime import cache
 from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
 from .backends.cuda.module import Entry as CudaEntry
 from .backends.cuda.module import Module as CudaModule
+from .backends.cuda.program import run_text as cuda_run_text
+from .backends.cuda.program import train_entry
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
@@ -19,7 +21,7 @@ from .graph import ROWS, Graph
 from .loops.ir import Buffer, Space
 from .loops.lower import choose_orders, lower
 from .loops.unit import Unit
-from .program import training
+from .program import part, training
 
 Orders = Mapping[str, tuple[int, ...]]
 
@@ -50,17 +52,34 @@ def build(
     return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train, target))))
 
 
-def build_cuda(graphs: Mapping[str, Graph], orders: Orders) -> Artifact:
+def build_cuda(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
     """The same for a CUDA device: the artifact's code is the text of a module."""
-    name = cache.key(describe(graphs, orders), "cuda", source_state(Path(__file__).parent))
-    return unpack(cache.cached(name, lambda: pack(_built_cuda(graphs, orders))))
+    name = cache.key(describe(graphs, orders), f"cuda {train}", source_state(Path(__file__).parent))
+    return unpack(cache.cached(name, lambda: pack(_built_cuda(graphs, orders, train))))
 
 
-def _built_cuda(graphs: Mapping[str, Graph], orders: Orders) -> Artifact:
+def _built_cuda(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Artifact:
     module = CudaModule()
     units = {n: lower(g, orders, vector_bytes=0) for n, g in graphs.items()}
-    layouts = {n: _layout(module.add(unit, n), unit) for n, unit in units.items()}
-    return Artifact(module.text().encode(), layouts, most_rows=module.most_rows)
+    split = len(part(units["step"], False)) if train else None
+    entries = {n: module.add(unit, n, split if n == "step" else None) for n, unit in units.items()}
+    layouts = {n: _layout(entries[n], unit) for n, unit in units.items()}
+    totals = _totals(graphs)
+    if train:
+        tables = {n: e.buffers for n, e in entries.items()}
+        program = training(units, tables, totals)
+        module.functions.append(cuda_run_text(program))
+        module.entries.append(train_entry(program, tables["step"], tables.get("evaluate", ())))
+    return Artifact(
+        module.text().encode(), layouts, "netc_train" if train else None, totals, module.most_rows
+    )
+
+
+def _totals(graphs: Mapping[str, Graph]) -> tuple[str, ...]:
+    """What metrics are made from, in the order of the history's columns."""
+    return (
+        tuple(n for n in graphs["evaluate"].outputs if n.startswith("total.")) if "evaluate" in graphs else ()
+    )
 
 
 def _built(graphs: Mapping[str, Graph], orders: Orders, train: bool, target: Target) -> Artifact:
@@ -90,7 +109,7 @@ def describe(graphs: Mapping[str, Graph], orders: Orders) -> str:
 @cache_function
 def source_state(folder: Path) -> str:
     """The compiler's own files by size and time: another compiler finds nothing in the cache."""
-    files = sorted(folder.rglob("*.py"))
+    files = sorted(f for kind in ("*.py", "*.cuh") for f in folder.rglob(kind))
     return " ".join(f"{f.name}:{(s := f.stat()).st_size}:{s.st_mtime_ns}" for f in files)
 
 
@@ -110,9 +129,7 @@ def module_text(
         unit = units[name] = lower(graph, orders, vector_bytes=target.vector_bytes)
         split = unit.outputs["loss"] if train and name == "step" else None
         entries[name] = module.add(unit, name, split)
-    totals = (
-        tuple(n for n in graphs["evaluate"].outputs if n.startswith("total.")) if "evaluate" in graphs else ()
-    )
+    totals = _totals(graphs)
     if train:
         tables = {n: e.buffers for n, e in entries.items()}
         module.entries.append(train_function(module, training(units, tables, totals)))

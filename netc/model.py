@@ -26,6 +26,8 @@ from .metrics import finish_metrics
 from .runtime.checkpoint import save
 from .runtime.cpu import LARGE_BYTES, Library, Unit
 from .runtime.cpu import Model as Memory
+from .runtime.cuda.executor import Executor
+from .runtime.cuda.plans import Plan
 from .runtime.few import FewRows
 from .runtime.memory import free_bytes, gib
 from .tensors import Loss, Output, Parameter
@@ -364,12 +366,15 @@ class Model:
         seed: int | None = None,
         on_epoch: Any = None,
         threads: int | None = None,
+        executor: Executor | None = None,
+        spread: Plan | None = None,
     ) -> Any:
         """Trains in place and returns the ``History``.
 
         arrays: the inputs, the target, then what else the loss reads; none to train on the file's own data block. What is None is as the train
         block says. batch: rows a step, or "full". validation: the same arrays of other rows, for ``validation_loss``,
-        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch.
+        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch. executor: a
+        CUDA device to train on, spread: over how many of its blocks; without it the CPU trains.
 
         Raises ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
         """
@@ -384,7 +389,7 @@ class Model:
                 self._expect_number(self._observations(given)[0])
         return fit(
             self, arrays, epochs=epochs, batch=batch, validation=validation, shuffle=shuffle, seed=seed,
-            on_epoch=on_epoch, **({} if threads is None else {"threads": threads}),
+            on_epoch=on_epoch, threads=threads, executor=executor, spread=spread,
         )  # fmt: skip
 
     # weights

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from .compiler import units
 from .compiler.interpreter import trace_nonfinite
-from .compiler.pipeline import build
+from .engines import compiled, engine, threads_of
 from .grammar.source import Span
 from .metrics import finish_metrics
-from .runtime.artifact import DIVERGED, EXHAUSTED, GRAIN, RUNNING, SLOT, STOPPED
+from .runtime.artifact import DIVERGED, EXHAUSTED, RUNNING, STOPPED
 from .runtime.cores import physical_cores
-from .runtime.cpu import Frame, Library, Run, aligned
+from .runtime.cpu import aligned
+from .runtime.cuda.executor import Executor
+from .runtime.cuda.plans import Plan
+from .runtime.job import Job
 
 if TYPE_CHECKING:
     from .model import Model
@@ -69,17 +72,20 @@ def fit(
     shuffle: bool | None = None,
     seed: int | None = None,
     threads: int | None = None,
+    executor: Executor | None = None,
+    spread: Plan | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> History:
     """Trains in place. arrays: inputs and target; none to use the file's data block. batch: rows or "full".
 
     threads: at most so many; by default one for each processor core, where the network is large enough to gain by it.
-    Results do not depend on it.
+    Results do not depend on it. executor: the CUDA device to train on; spread: over how many of its blocks, by default as
+    many as a step is worth.
 
     With ``ema`` the model has the averaged weights afterwards. Raises Diverged when the loss is not finite (the parameters are those before that step), ValueError for arrays
     that do not fit. KeyboardInterrupt stops after the current step and is raised again.
     """
-    trainer = Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads)
+    trainer = Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads, executor, spread)
     try:
         return trainer.run(on_epoch)
     finally:
@@ -93,6 +99,7 @@ class Trainer:
     def __init__(
         self, model: Model, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None, epochs: int | None,
         batch: int | str | None, shuffle: bool | None, seed: int | None, threads: int | None = None,
+        executor: Executor | None = None, spread: Plan | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         plan = self.plan = model._need_plan()
@@ -113,6 +120,7 @@ class Trainer:
         self.shuffle = wanted and self.batch < self.rows
         self.seed = model.seed if seed is None else seed
         self.most_threads = physical_cores() if threads is None else threads
+        self.executor, self.spread = executor, spread
         model.memory.take({average: parameter for parameter, average in model.averages().items()})
         self._compile()
 
@@ -125,45 +133,25 @@ class Trainer:
             )
             self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
-        artifact = build(graphs, model.orders, train=True, target=model.target)
+        artifact = compiled(model, graphs, self.executor)
         self.totals = artifact.totals
-        library = Library(artifact)
-        chunk = min(max(self.batch, 64), 1024)
-        layouts = artifact.units
-        frames = {n: Frame(layouts[n], model.memory, self.batch if n == "step" else chunk) for n in graphs}
-        self.history = np.zeros((self.epochs, 2 + len(self.totals)), np.float64)
-        self.best = aligned(len(model.memory.block))
-        order = np.zeros(self.rows, np.int64)
-        keep = [self.history, self.best, order, *self.data.values(), *self.held.values()]
-        fixed, per_row = layouts["step"].work
-        self.threads = max(1, min(self.most_threads, (fixed + per_row * self.batch) // GRAIN))
-        run = self.native = Run(library, "train", list(frames.values()), keep, self.threads)
-        step = frames["step"]
+        block = model.memory.block
         settings = {
             "rows": self.rows, "batch": self.batch, "end_epoch": self.epochs, "end_step": self.steps, "seed": self.seed,
-            "shuffle": int(self.shuffle), "validation_rows": len(self.held["target"]) if self.held else 0, "chunk": chunk,
-            "patience": plan.patience or 0, "history": self.history.ctypes.data, "permutation": order.ctypes.data,
-            "model": model.memory.block.ctypes.data, "best_model": self.best.ctypes.data,
-            "model_bytes": len(model.memory.block), "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch,
-            "scalars": step.scalars.ctypes.data, "step_table": step.table.ctypes.data,
-            "evaluate_table": frames["evaluate"].table.ctypes.data if self.held else 0,
+            "shuffle": int(self.shuffle), "validation_rows": len(self.held["target"]) if self.held else 0,
+            "chunk": min(max(self.batch, 64), 1024), "patience": plan.patience or 0, "model_bytes": len(block),
+            "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch,
             "total_steps": min(self.steps, self.epochs * self.steps_per_epoch),
         }  # fmt: skip
-        for name, value in settings.items():
-            run.set(name, value)
-        run.set_double("best", float("inf"))
-        names = [t.name for t in layouts["step"].table if t.space == "data"]
-        for i, name in enumerate(sorted(names)):
-            source = self.data[name]
-            gathered = aligned(source[:1].nbytes * self.batch + 64)
-            keep.append(gathered)
-            held = self.held.get(name)
-            addresses = (
-                source.ctypes.data,
-                held.ctypes.data if held is not None else 0,
-                gathered.ctypes.data,
-            )
-            run.control[len(SLOT) + 3 * i : len(SLOT) + 3 * i + 3] = addresses
+        self.history = np.zeros((self.epochs, 2 + len(self.totals)), np.float64)
+        self.best = aligned(len(block))
+        self.order = np.zeros(self.rows, np.int64)
+        offsets = {x.name: x.fixed for x in model.memory.layouts}
+        job = Job(
+            artifact, settings, self.data, self.held, block, offsets, self.history, self.best, self.order
+        )
+        self.threads = threads_of(job, self.most_threads)
+        self.native = engine(model, job, self.threads, self.executor, self.spread)
 
     def run(
         self,
@@ -228,7 +216,7 @@ class Trainer:
         """The layer whose value is not finite first and its line, by interpreting the step that failed."""
         row, step = self.native.get("row"), self.native.get("step") + 1
         count = min(self.batch, self.rows - row)
-        order = self.native._keep[1][2] if self.shuffle else np.arange(self.rows)
+        order = self.order if self.shuffle else np.arange(self.rows)
         chosen = order[row : row + count]
         leaves = {n: a[chosen] for n, a in self.data.items()} | dict(self.model.memory.views)
         leaves |= {f"scalar.{n}": np.asarray(1) for n in ("epoch", "steps", "epochs", "steps_per_epoch")}

@@ -105,6 +105,11 @@ and addresses. ``evaluations``: of the running step, where it has several. ``epo
 """
 
 SLOT: Mapping[str, int] = {name: i for i, name in enumerate(CONTROL)}
+DEVICE_CONTROL = (*CONTROL, "pause", "drawn", "partners", "holders", "waiting")
+"""Slots of a run on a device. ``pause``: the step before which a launch is left, ``drawn``: the epoch whose order of rows is
+in memory, or -1; then the memory that orders are drawn with. The addresses of the observations stand
+behind."""
+DEVICE_SLOT: Mapping[str, int] = {name: i for i, name in enumerate(DEVICE_CONTROL)}
 POOL: Mapping[str, int] = {
     "taken": 0, "done": 8, "function": 16, "table": 17, "rows": 18, "step": 19, "seed": 20, "unit": 21,
     "extent": 22, "count": 23, "threads": 24, "quit": 25,

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import (
-    CONTROL,
     MOST_THREADS,
     POOL,
     POOL_SLOTS,
@@ -27,6 +26,7 @@ from .artifact import (
     TensorLayout,
     UnitLayout,
 )
+from .control import Control
 from .memory import need
 
 Array = NDArray[Any]
@@ -173,7 +173,7 @@ class Frame:
         return view(self.work, tensor, self.layout.place(tensor, self.capacity), rows)
 
 
-class Run:
+class Run(Control):
     """A training run: the control block, its arrays, and the native call."""
 
     def __init__(
@@ -185,23 +185,10 @@ class Run:
         self._worker = _WORKER(library.address("worker"))
         self._library = library
         self._keep = (frames, keep)
-        self.control = np.zeros(len(CONTROL) + 3 * 8, np.int64)
-        self.doubles = self.control.view(np.float64)
+        super().__init__(SLOT, 3 * 8)
         self._pool[POOL["threads"]], self._pool[POOL["taken"]] = threads, -1
         if threads > 1:
             self.set("pool", self._pool.ctypes.data)
-
-    def get(self, name: str) -> int:
-        return int(self.control[SLOT[name]])
-
-    def set(self, name: str, value: int) -> None:
-        self.control[SLOT[name]] = value
-
-    def double(self, name: str) -> float:
-        return float(self.doubles[SLOT[name]])
-
-    def set_double(self, name: str, value: float) -> None:
-        self.doubles[SLOT[name]] = value
 
     def execute(self, poll: Callable[[], None] | None = None, interval: float = 0.05) -> None:
         """Runs until the end, the stop flag, or divergence. ``poll`` is called now and then on this thread; what it

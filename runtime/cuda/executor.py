@@ -28,6 +28,9 @@ class Executor(Protocol):
     threads: int
     """Threads of a block."""
 
+    def free_bytes(self) -> int:
+        """How much memory can still be allocated."""
+
     def allocate(self, size: int) -> Region:
         """So many bytes of memory; what it holds is not defined. Raises MemoryError when there are not so many."""
 

@@ -49,6 +49,22 @@ def whole_text(text: str, *, wide: bool = False) -> str:
     return f"typedef {'long long' if wide else 'int'} index_t;\n\n{text}"
 
 
+def addresses(
+    layout: UnitLayout, offsets: Mapping[str, int], capacity: int, model: int, work: int, scalars: int
+) -> Array:
+    """The table of a unit: where its buffers lie, 0 for observations. offsets: of tensors within the model's block;
+    model, work, scalars: the addresses of these."""
+    table = np.zeros(max(len(layout.table), 1), np.uint64)
+    for slot, tensor in enumerate(layout.table):
+        if tensor.space == "model":
+            table[slot] = model + offsets[tensor.name]
+        elif tensor.space == "work":
+            table[slot] = work + layout.place(tensor, capacity)
+        elif tensor.space == "scalar":
+            table[slot] = scalars + 8 * SCALARS.index(tensor.name.removeprefix("scalar."))
+    return table
+
+
 class Frame:
     """Work memory for some rows, and the table of addresses of a unit's buffers."""
 
@@ -59,16 +75,9 @@ class Frame:
         self.capacity = -(-max(rows, 1) // 16) * 16
         self.work = executor.allocate(layout.work_bytes(self.capacity))
         self.scalars = executor.allocate(8 * len(SCALARS))
-        self.addresses = np.zeros(max(len(layout.table), 1), np.uint64)
+        places = (model.address, self.work.address, self.scalars.address)
+        self.addresses = addresses(layout, offsets, self.capacity, *places)
         self.table = executor.allocate(self.addresses.nbytes)
-        for slot, tensor in enumerate(layout.table):
-            if tensor.space == "model":
-                self.addresses[slot] = model.address + offsets[tensor.name]
-            elif tensor.space == "work":
-                self.addresses[slot] = self.work.address + layout.place(tensor, self.capacity)
-            elif tensor.space == "scalar":
-                place = SCALARS.index(tensor.name.removeprefix("scalar."))
-                self.addresses[slot] = self.scalars.address + 8 * place
 
     def send(self) -> None:
         """Brings the table to the device."""
@@ -131,4 +140,4 @@ class Unit:
         return kept
 
 
-__all__ = ["BLOCK_WORK", "Frame", "Library", "Unit", "whole_text"]
+__all__ = ["BLOCK_WORK", "Frame", "Library", "Unit", "addresses", "whole_text"]

@@ -134,6 +134,11 @@ static inline int atomicMax(int *p, int v) {
     if (v > old) *p = v;
     return old;
 }
+static inline unsigned long long atomicMax(unsigned long long *p, unsigned long long v) {
+    const unsigned long long old = *p;
+    if (v > old) *p = v;
+    return old;
+}
 static inline float __int_as_float(unsigned int bits) {
     float x;
     std::memcpy(&x, &bits, 4);

@@ -40,7 +40,11 @@ class Emulator:
     threads: int = 64
     blocks: int = 3
     order: int = FORWARD
+    memory: int = 2**62
     launches: list[tuple[str, int]] = field(default_factory=list)
+
+    def free_bytes(self) -> int:
+        return self.memory
 
     def allocate(self, size: int) -> Region:
         raw = np.full(size + 64, 0xFF, np.uint8)

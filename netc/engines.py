@@ -1,0 +1,94 @@
+"""What carries out a training run: a native function of the CPU, or launches on a device.
+
+In: a model, the graphs of a run, a ``Trainer``'s settings as a ``Job``, and for a device its ``Executor``. Out: an ``Engine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from .compiler.graph import Graph
+from .compiler.pipeline import build, build_cuda
+from .runtime.artifact import GRAIN, SLOT, Artifact
+from .runtime.cpu import Frame, Library, Run, aligned
+from .runtime.cuda import run as cuda_run
+from .runtime.cuda.executor import Executor
+from .runtime.cuda.plans import Plan, choose
+from .runtime.cuda.units import Library as CudaLibrary
+from .runtime.job import Job
+
+if TYPE_CHECKING:
+    from .model import Model
+
+Array = NDArray[Any]
+
+
+class Engine(Protocol):
+    """A run that may be left between any two steps; its control block says where it stands."""
+
+    control: NDArray[Any]
+
+    def get(self, name: str) -> int:
+        """A number of the control block."""
+
+    def set(self, name: str, value: int) -> None: ...
+
+    def double(self, name: str) -> float: ...
+
+    def execute(self, poll: Callable[[], None] | None = None) -> None:
+        """Goes on until the run is over or is asked to stop; calls ``poll`` now and then."""
+
+
+def compiled(model: Model, graphs: Mapping[str, Graph], executor: Executor | None) -> Artifact:
+    """The code of a run, for where it will be carried out."""
+    if executor is not None:
+        return build_cuda(graphs, model.orders, train=True)
+    return build(graphs, model.orders, train=True, target=model.target)
+
+
+def engine(model: Model, job: Job, threads: int, executor: Executor | None, plan: Plan | None) -> Engine:
+    """Raises NotEnough where the device's memory is too small."""
+    return on_cpu(model, job, threads) if executor is None else on_device(job, executor, plan)
+
+
+def on_device(job: Job, executor: Executor, plan: Plan | None) -> cuda_run.Run:
+    fixed, per_row = job.artifact.units["step"].work
+    chosen = plan or choose(fixed + per_row * job.batch)
+    return cuda_run.Run(CudaLibrary(job.artifact, executor), job, chosen)
+
+
+def threads_of(job: Job, most: int) -> int:
+    """As many threads as a step's largest kernel is worth."""
+    fixed, per_row = job.artifact.units["step"].work
+    return max(1, min(most, (fixed + per_row * job.batch) // GRAIN))
+
+
+def on_cpu(model: Model, job: Job, threads: int) -> Run:
+    layouts, library = job.artifact.units, Library(job.artifact)
+    rows = {"step": job.batch, "evaluate": job.chunk}
+    frames = {n: Frame(layouts[n], model.memory, rows[n]) for n in layouts}
+    keep = [job.history, job.best, job.order, *job.data.values(), *job.held.values()]
+    run = Run(library, "train", list(frames.values()), keep, threads)
+    step = frames["step"]
+    addresses = {
+        "history": job.history.ctypes.data, "permutation": job.order.ctypes.data,
+        "model": job.model.ctypes.data, "best_model": job.best.ctypes.data,
+        "scalars": step.scalars.ctypes.data, "step_table": step.table.ctypes.data,
+        "evaluate_table": frames["evaluate"].table.ctypes.data if "evaluate" in frames else 0,
+    }  # fmt: skip
+    for name, value in {**job.settings, **addresses}.items():
+        run.set(name, value)
+    run.set_double("best", float("inf"))
+    for i, name in enumerate(job.tensors()):
+        source, held = job.data[name], job.held.get(name)
+        gathered = aligned(source[:1].nbytes * job.batch + 64)
+        keep.append(gathered)
+        places = (source.ctypes.data, held.ctypes.data if held is not None else 0, gathered.ctypes.data)
+        run.control[len(SLOT) + 3 * i : len(SLOT) + 3 * i + 3] = places
+    return run
+
+
+__all__ = ["Engine", "compiled", "engine", "threads_of"]

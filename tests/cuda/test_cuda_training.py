@@ -1,0 +1,223 @@
+"""The training run as CUDA text, carried out by the emulator, against the CPU's run: what ``Model.fit`` gives in either case.
+
+One block (``Plan.block``) and several with a barrier of the grid (``Plan.grid``) run with threads that take turns in different
+orders; among themselves these agree to the bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from emulator import BACKWARD, FORWARD, MIXED, Emulator
+from training_reference import FOLDER, load
+
+import netc
+from netc.runtime.artifact import STOPPED
+from netc.runtime.cuda import nvrtc
+from netc.runtime.cuda.arena import NotEnough
+from netc.runtime.cuda.plans import BLOCK_WORK, Plan, choose
+from netc.runtime.cuda.units import whole_text
+from netc.training import Diverged, History, Trainer
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+WAYS = {
+    "block, forward": (FORWARD, Plan.block),
+    "block, backward": (BACKWARD, Plan.block),
+    "grid, backward": (BACKWARD, Plan.grid),
+    "grid, mixed": (MIXED, Plan.grid),
+}
+TOLERANCE = 1e-4
+SMALL = """net small {{
+    input x: [3]
+    linear(8)
+    tanh
+    linear(1)
+}}
+train {{ {settings} }}
+"""
+
+
+def small(settings: str, dtype: str = "float32") -> netc.Model:
+    return netc.compile(source=SMALL.format(settings=settings), seed=4, dtype=dtype)
+
+
+def rows(count: int, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 3)).astype(np.float32)
+    return x, (x[:, :1] - 0.5 * x[:, 1:2] ** 2).astype(np.float32)
+
+
+def emulated(order: int, plan: Plan) -> dict[str, Any]:
+    """Arguments of ``fit``."""
+    return {"executor": Emulator(threads=64, blocks=3, order=order), "spread": plan}
+
+
+def result(model: netc.Model, history: History) -> list[Any]:
+    """All that a run leaves behind."""
+    losses = [[r.loss, r.validation_loss, *r.metrics.values()] for r in history.rows]
+    return [np.array(losses, np.float64), *(np.array(v) for v in model.memory.views.values())]
+
+
+def assert_agreement(make: Any, fit: Any, ways: Any = WAYS) -> History:
+    """Every way of running agrees with the CPU to ``TOLERANCE``, and with every other one to the bit."""
+    model = make()
+    history: History = fit(model, {})
+    wanted, first = result(model, history), None
+    for name in ways:
+        twin = make()
+        on = emulated(*WAYS[name])
+        found = fit(twin, on)
+        assert {e for e, _ in on["executor"].launches} == {"netc_train"}, name
+        assert (found.status, found.best_epoch) == (history.status, history.best_epoch), name
+        got = result(twin, found)
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
+        first = got if first is None else first
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(got, first, strict=True)), name
+    return history
+
+
+def test_the_seed_network() -> None:
+    history = assert_agreement(
+        lambda: netc.compile(EXAMPLES / "regression.net", seed=1), lambda m, on: m.fit(epochs=10, **on)
+    )
+    assert history.loss[-1] < 0.8 * history.loss[0]
+
+
+@pytest.mark.parametrize("name", ["dense", "convolution", "softmax"])
+def test_ten_steps_of_a_reference(name: str) -> None:
+    reference = load(name, "float32")
+    x, target = (a.reshape(-1, *a.shape[2:]) for a in (reference.input, reference.target))
+    assert_agreement(
+        lambda: netc.compile(FOLDER / f"{name}.net", seed=1),
+        lambda m, on: m.fit(x, target, **on),
+        ("block, forward", "grid, mixed"),
+    )
+
+
+def test_shuffling_validation_and_metrics() -> None:
+    """Batches of uneven size, drawn in the same order as on the CPU."""
+    data, held = rows(23), rows(150, 1)
+    history = assert_agreement(
+        lambda: small(
+            "loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 5; epochs = 2; metrics = [mae]"
+        ),
+        lambda m, on: m.fit(*data, validation=held, shuffle=True, seed=9, **on),
+    )
+    assert all(r.validation_loss is not None and r.metrics["mae"] > 0 for r in history.rows)
+
+
+@pytest.mark.parametrize("count", [2, 100, 1000])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_order_of_rows_is_the_same(count: int, way: str) -> None:
+    orders = []
+    for on in ({}, emulated(*WAYS[way])):
+        model = small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); batch = 1; epochs = 3")
+        trainer = Trainer(
+            model,
+            rows(count),
+            None,
+            3,
+            max(1, count // 4),
+            True,
+            5,
+            None,
+            on.get("executor"),
+            on.get("spread"),
+        )
+        trainer.run()
+        orders.append(trainer.order.copy())
+    assert sorted(orders[0]) == list(range(count))
+    assert (orders[0] == orders[1]).all()
+
+
+def test_early_stop_and_the_best_weights() -> None:
+    data, held = rows(12), rows(9, 1)
+    history = assert_agreement(
+        lambda: small(
+            "loss = mse_loss(); optimizer = sgd(lr = 0.6); epochs = 40; stop = early_stop(patience = 3)"
+        ),
+        lambda m, on: m.fit(*data, validation=held, **on),
+    )
+    assert history.status == "early stop"
+    assert len(history.rows) < 40
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_divergence_leaves_the_parameters_before_the_step(way: str) -> None:
+    data = rows(12)
+    errors, blocks = [], []
+    for on in ({}, emulated(*WAYS[way])):
+        model = small("loss = mse_loss(); optimizer = sgd(lr = 1e6); epochs = 50")
+        with pytest.raises(Diverged) as caught:
+            model.fit(*data, **on)
+        errors.append((caught.value.step, caught.value.epoch, caught.value.where))
+        blocks.append([np.isfinite(v).all() for v in model.parameters().values()])
+    assert errors[0] == errors[1]
+    assert blocks[0] == blocks[1]
+
+
+def test_a_line_search() -> None:
+    """In float64: the search makes a difference of 1e-7 in a step one of 1e-2 in the next."""
+    data = rows(16)
+    assert_agreement(
+        lambda: small("loss = mse_loss(); optimizer = lbfgs(); batch = full; epochs = 2", "float64"),
+        lambda m, on: m.fit(*data, **on),
+        ("block, forward", "grid, mixed"),
+    )
+
+
+@pytest.mark.parametrize("plan", Plan)
+def test_a_run_is_left_between_two_steps_and_goes_on_with_the_same_bits(plan: Plan) -> None:
+    data = rows(20)
+    settings = "loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 4; epochs = 6; shuffle = true"
+    whole = small(settings)
+    whole.fit(*data, seed=2, **emulated(FORWARD, plan))
+    model = small(settings)
+    trainer = Trainer(model, data, None, None, None, None, 2, None, Emulator(threads=64), plan)
+    stops = 0
+
+    def stop() -> None:
+        nonlocal stops
+        stops += 1
+        trainer.native.set("stop", 1)
+
+    for _ in range(3):
+        trainer.native.execute(stop)
+        assert trainer.native.get("status") == STOPPED
+        trainer.native.set("stop", 0)
+        trainer.native.set("status", 0)
+    assert stops == 3
+    assert trainer.native.get("step") < 30
+    trainer.native.execute()
+    assert model.memory.block.tobytes() == whole.memory.block.tobytes()
+
+
+def test_launches_are_as_many_blocks_as_the_plan_says() -> None:
+    for plan, wanted in ((Plan.block, 1), (Plan.grid, 3)):
+        on = emulated(FORWARD, plan)
+        small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").fit(*rows(9), **on)
+        assert {b for _, b in on["executor"].launches} == {wanted}
+        assert {e for e, _ in on["executor"].launches} == {"netc_train"}
+    assert [choose(w) for w in (BLOCK_WORK, BLOCK_WORK + 1)] == [Plan.block, Plan.grid]
+
+
+def test_too_little_memory_is_said_before_any_is_taken() -> None:
+    device = Emulator(memory=1000)
+    with pytest.raises(NotEnough) as caught:
+        small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").fit(*rows(9), executor=device)
+    assert caught.value.needed > caught.value.free == 1000
+    assert sum(caught.value.parts.values()) == caught.value.needed
+    assert not device.launches
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_nvrtc_compiles_the_run(architecture: str) -> None:
+    model = small("loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 5; epochs = 2; metrics = [mae]")
+    trainer = Trainer(model, rows(23), rows(9), None, None, True, None, None, Emulator())
+    text = whole_text(trainer.native.job.artifact.code.decode())  # type: ignore[attr-defined]
+    used = nvrtc.usage(nvrtc.compile_text(text, architecture)[1])["netc_train"]
+    assert used.spilled == 0
