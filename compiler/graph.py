@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import builtins
 import enum
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,28 +141,34 @@ class Graph:
         self._interned[key] = value
         return value
 
-    def adopt(self, value: Value, inputs: tuple[Value, ...]) -> Value:
+    def adopt(self, value: Value, inputs: tuple[Value, ...], origin: Origin | None = None) -> Value:
         """A value of another graph on inputs of this one, which have the types of its own inputs."""
-        key = value.op.name, tuple(v.id for v in inputs), value.signature
+        key = value.op.name, tuple([v.id for v in inputs]), value.signature
         found = self._interned.get(key)
-        if found is not None:
-            return found
-        adopted = Value(
-            len(self.values), value.op, inputs, value.attrs, value.type, value.origin, value.signature
-        )
-        self.values.append(adopted)
-        self._interned[key] = adopted
-        return adopted
+        if found is None:
+            found = Value(
+                len(self.values), value.op, inputs, value.attrs, value.type, origin or value.origin, value.signature
+            )  # fmt: skip
+            self.values.append(found)
+            self._interned[key] = found
+        return found
 
-    def draw(self, other: Graph) -> dict[int, Value]:
-        """All values of another graph, its leaves taken for those of the same name here; by their ids there."""
-        names = {leaf.id: name for name, leaf in other.inputs.items()}
-        new: dict[int, Value] = {}
-        for value in other.values:
-            mine = self.inputs.get(names[value.id]) if value.id in names else None
-            new[value.id] = mine or self.adopt(value, tuple(new[v.id] for v in value.inputs))
-            if value.id in names:
-                self.inputs[names[value.id]] = new[value.id]
+    def draw(
+        self,
+        values: Iterable[Value],
+        new: dict[int, Value],
+        moved: Callable[[Origin], Origin] = lambda origin: origin,
+    ) -> dict[int, Value]:
+        """Values of another graph, in their order. new: what some of them are here, by their ids there; all are in it
+        afterwards. moved: where what comes from a place there comes from here."""
+        origins: dict[int, Origin] = {}
+        for value in values:
+            if value.id in new:
+                continue
+            origin = origins.get(id(value.origin))
+            if origin is None:
+                origin = origins[id(value.origin)] = moved(value.origin)
+            new[value.id] = self.adopt(value, tuple([new[v.id] for v in value.inputs]), origin)
         return new
 
     def live(self) -> list[Value]:

@@ -14,7 +14,7 @@ from typing import Any
 from ...grammar import syntax as s
 from ...grammar.source import Span
 from .. import ops
-from ..graph import ROWS, DType, Graph, Shape, Value, show_shape
+from ..graph import ROWS, DType, Graph, Shape, Value, reachable, show_shape
 from .declarations import LayerInfo, Record, TensorSpec
 from .expressions import evaluate
 from .findings import Findings
@@ -63,7 +63,8 @@ class Network:
             output = self._walk(template, record)
             self.drawn[training] = template, Forward(output, record.updates)
         template, found = self.drawn[training]
-        new = graph.draw(template)
+        leaves = {v.id: ops.input(graph, name, v.dtype, v.shape) for name, v in template.inputs.items()}
+        new = graph.draw(reachable((found.output, *found.updates.values())), leaves)
         return Forward(new[found.output.id], {n: new[v.id] for n, v in found.updates.items()})
 
     def places(self) -> dict[str, str]:

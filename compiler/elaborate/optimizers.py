@@ -20,6 +20,7 @@ from .declarations import TensorSpec, elements
 from .expressions import CLOCK, bind
 from .schedules import clock
 from .states import StateSpec, average_of
+from .steps import Steps
 from .updates import AGAIN, Found, apply
 from .values import Context, Definitions, Failed, fail, seen_from
 
@@ -146,11 +147,10 @@ class Optimizers:
         pattern = next((x for x in definition.body if isinstance(x, s.Input)), None)
         try:
             if pattern is None:
+                steps = Steps(replace(ctx, names=names), definition, group.call.span)
                 for p in members:
                     leaf = ops.input(graph, f"param.{p.path}", p.dtype, p.shape)
-                    own = names | {"param": leaf, "grad": gradients[p.path]}
-                    inner = ctx.inside(own, group.call.span, f"optimizer.{p.path}", definition)
-                    found.outputs[f"param.{p.path}"] = apply(inner, definition, p.path, leaf, found)
+                    found.outputs[leaf.attrs["name"]] = steps.step(p.path, leaf, gradients[p.path], found)
             elif members:
                 owner = f"group.{self.groups.index(group)}"
                 inner = ctx.inside(names, group.call.span, f"optimizer.{owner}", definition)

@@ -22,6 +22,8 @@ from .declarations import LayerInfo, Record, declare, elements, join, update
 from .expressions import bind, call, check_requirement, evaluate
 from .findings import Findings
 from .patterns import Misfit, match_shape
+from .templates import MAX_STAGES as MAX_STAGES
+from .templates import Templates
 from .values import (
     MAX_ELEMENTS_OF_ONE,
     UNKNOWN,
@@ -38,7 +40,6 @@ from .values import (
     within_limit,
 )
 
-MAX_STAGES = 5_000
 HERE = "_"
 """The label of a stage whose parameters live in the path of the block around it."""
 MAX_RECURSION = 20
@@ -63,9 +64,11 @@ class _Body:
 class Walker:
     """Carries the record through stages and layers."""
 
-    def __init__(self, record: Record, findings: Findings | None = None) -> None:
-        self.record = record
-        self.findings = findings
+    def __init__(self, record: Record, findings: Findings | None = None, *, check: bool = False) -> None:
+        """check: initial values are evaluated too."""
+        self.record, self.findings = record, findings
+        self.check = check or (findings is not None and record.training)
+        self.templates = Templates()
         self.flow: list[tuple[str, str]] = []
         self.layers = 0
         self.inside: list[str] = []
@@ -128,8 +131,7 @@ class Walker:
                 if self.layers == 0 and body.path:
                     fail("E0503", "an input is declared in the net itself, not in a block", statement.span)
             case s.Param() | s.Buffer():
-                check = self.findings is not None and self.record.training
-                declare(ctx, self.record, statement, body.path, check=check)
+                declare(ctx, self.record, statement, body.path, check=self.check)
             case s.Let():
                 made = len(ctx.graph.values)
                 ctx.names[statement.name.id] = evaluate(ctx, statement.value)
@@ -178,6 +180,20 @@ class Walker:
 
     def stage(self, ctx: Context, stage: s.Stage, x: Maybe, path: str) -> Maybe:
         """One stage on its input; ``path`` is where its parameters live."""
+        if isinstance(x, Value):
+            template = self.templates.find(ctx, stage, x, self.record, self._alone)
+            drawn = template.draw(ctx, self.record, x, path) if template is not None else None
+            if drawn is not None:
+                return drawn
+        return self._stage(ctx, stage, x, path)
+
+    def _alone(self, ctx: Context, stage: s.Stage, x: Value, record: Record) -> Maybe:
+        """A stage as a template."""
+        walker = Walker(record, check=self.check)
+        walker.layers, walker.inside, walker.templates = self.layers, list(self.inside), self.templates
+        return walker._stage(ctx, stage, x, "")
+
+    def _stage(self, ctx: Context, stage: s.Stage, x: Maybe, path: str) -> Maybe:
         self.record.stages += 1
         if self.record.stages > MAX_STAGES:
             message = f"the network has more than {MAX_STAGES:,} stages"

@@ -164,7 +164,7 @@ class Context:
     def stream(self) -> int:
         """A random stream of its own for the next draw of this layer."""
         count = self.draws[self.path] = self.draws.get(self.path, -1) + 1
-        return zlib.crc32(f"{self.path}#{count}".encode()) & 0x7FFFFFFF
+        return stream_number(self.path, count)
 
     @contextmanager
     def at(self, span: Span) -> Iterator[None]:
@@ -177,6 +177,11 @@ class Context:
             fail("E0402", str(error), span, "shapes do not agree")
         finally:
             self.graph.origin = previous
+
+
+def stream_number(path: str, count: int) -> int:
+    """The random stream of a layer's draw, counted from 0."""
+    return zlib.crc32(f"{path}#{count}".encode()) & 0x7FFFFFFF
 
 
 def is_number(value: Any) -> bool:

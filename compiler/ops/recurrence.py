@@ -168,9 +168,7 @@ class Backward:
         leaves = {f"carry.{i}": each[m + i] for i in range(k)}
         leaves |= {f"each.{j}": each[j] for j in range(m)} | {f"const.{j}": c for j, c in enumerate(const)}
         new = {leaf.id: leaves[name] for name, leaf in forward.inputs.items()}
-        for value in forward.live():
-            if value.id not in new:
-                new[value.id] = graph.adopt(value, tuple(new[v.id] for v in value.inputs))
+        graph.draw(forward.live(), new)
         pairs = [
             (new[forward.outputs[f"next.{i}"].id], carried[i]) for i in range(k) if carried[i].dtype.is_float
         ]
