@@ -1,7 +1,8 @@
 """``python -m benchmarks``: runs the workloads, prints the table, writes JSON.
 
 In: options. Out: a line for each workload as soon as it is done. Losses come first: unless the first twenty agree to
-1e-4 with a peer's from the same weights on the same data, that peer's time is not shown.
+1e-4 with a peer's from the same weights on the same data, that peer's time is not shown. With ``--precision bf16`` the peer is
+netc in full precision, and the losses must agree to what rounded factors allow.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from .workloads import WORKLOADS, Workload
 
 STEPS = 20
 AGREEMENT = 1e-4
+ROUNDED_AGREEMENT = 2e-2
+FULL = "full"
+"""netc in full precision, as a peer."""
 COMMITTED = "the committed run"
 
 
@@ -30,11 +34,13 @@ def difference(a: list[float], b: list[float]) -> float:
     return worst if worst == worst else float("inf")
 
 
-def run(workload: Workload, names: list[str], budget: float, threads: int) -> report.Row:
+def run(
+    workload: Workload, names: list[str], budget: float, threads: int, precision: str = FULL
+) -> report.Row:
     """Measures one workload; a failure of ours becomes part of the table."""
     data = workload.data()
     try:
-        ours = Ours(workload, data, threads)
+        ours = Ours(workload, data, threads, precision)
         losses = ours.losses(STEPS)
         samples = sample(ours.train, budget)
     except Exception as error:  # the table must be whole even where a workload cannot be compiled yet
@@ -46,9 +52,12 @@ def run(workload: Workload, names: list[str], budget: float, threads: int) -> re
         )
     results = {}
     for name in names:
-        runner = peers.make(name, workload, ours.state, data, threads)
+        full = name == FULL
+        runner = (
+            Ours(workload, data, threads) if full else peers.make(name, workload, ours.state, data, threads)
+        )
         worst = difference(losses, runner.losses(STEPS))
-        fits = worst <= AGREEMENT
+        fits = worst <= (ROUNDED_AGREEMENT if full else AGREEMENT)
         results[name] = report.PeerResult(worst, sample(runner.train, budget) if fits else None)
     return report.Row(workload.name, workload.flops, samples, results)
 
@@ -60,6 +69,10 @@ def run(workload: Workload, names: list[str], budget: float, threads: int) -> re
 )
 @click.option("--rows", default="", help="Workloads by name, with commas; all of them otherwise.")
 @click.option("--peers", "wanted", default="torch,jax", show_default=True, help="Peers, where installed.")
+@click.option(
+    "--precision", type=click.Choice([FULL, "bf16"]), default=FULL, show_default=True,
+    help="bf16: products of rounded factors, beside netc in full precision instead of the peers.",
+)  # fmt: skip
 @click.option("--startup/--no-startup", "with_startup", default=True, help="Processes, compilation, memory.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write everything here.")
 @click.option(
@@ -71,6 +84,7 @@ def main(
     threads: int,
     rows: str,
     wanted: str,
+    precision: str,
     with_startup: bool,
     path: Path | None,
     against: Path | None,
@@ -81,7 +95,7 @@ def main(
     unknown = [x for x in chosen if x not in WORKLOADS]
     if unknown:
         raise click.BadParameter(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
-    names = [p for p in peers.installed() if p in wanted.split(",")]
+    names = [p for p in peers.installed() if p in wanted.split(",")] if precision == FULL else [FULL]
     found = []
     with keep_to(threads):
         peak = peak_flops(threads)
@@ -90,7 +104,7 @@ def main(
         )
         click.echo(report.heading(names))
         for name in chosen:
-            found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads))
+            found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads, precision))
             click.echo(report.line(found[-1], names, peak))
     timings = startup.measure(2 if quick else 7) if with_startup else []
     for timing in timings:

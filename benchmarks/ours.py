@@ -20,15 +20,17 @@ Array = NDArray[Any]
 class Ours:
     """A compiled workload with its data."""
 
-    def __init__(self, workload: Workload, data: tuple[Array, Array], threads: int) -> None:
-        self.workload, self.threads = workload, threads
+    def __init__(
+        self, workload: Workload, data: tuple[Array, Array], threads: int, precision: str = "full"
+    ) -> None:
+        self.workload, self.threads, self.precision = workload, threads, precision
         self.x, self.y = data
-        self.model = netc.compile(source=workload.source(), seed=1)
+        self.model = netc.compile(source=workload.source(), seed=1, precision=precision)
         self.state: dict[str, Array] = self.model.state_dict()
 
     def losses(self, steps: int) -> list[float]:
         """Each epoch is one step on the first batch, so that an epoch's loss is that step's."""
-        model = netc.compile(source=self.workload.source(), seed=1)
+        model = netc.compile(source=self.workload.source(), seed=1, precision=self.precision)
         rows = self.workload.batch_rows
         history = model.fit(self.x[:rows], self.y[:rows], epochs=steps, batch="full", threads=self.threads)
         return list(history.loss)

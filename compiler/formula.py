@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .graph import Dim, Graph, Value, show_shape, users
+from .graph import Dim, DType, Graph, Value, show_shape, users
 from .ops.contraction import free_dims
 
 _INFIX = {
@@ -95,6 +95,8 @@ class _Printer:
                 return f"-{self._wrapped(v.inputs[0], _UNARY)}", _UNARY
             case "logical_not":
                 return f"not {self._wrapped(v.inputs[0], 3)}", 2
+            case "cast" if v.dtype is DType.bfloat16:
+                return f"bfloat16({self._show(v.inputs[0])[0]})", _ATOM
             case "cast":
                 return self._show(v.inputs[0])
             case "broadcast":

@@ -17,7 +17,8 @@ def vjp(graph: Graph, outputs: Sequence[tuple[Value, Value]], wrt: Sequence[Valu
     """Vector-Jacobian products.
 
     outputs: pairs of a value and its cotangent, of one type. wrt: values of the graph. Returns for each of ``wrt``
-    the sum over outputs of cotangent times Jacobian, of that value's type; zeros where nothing flows.
+    the sum over outputs of cotangent times Jacobian, of that value's type (float32 for bfloat16); zeros where nothing
+    flows.
     """
     order = reachable(value for value, _ in outputs)
     active = _depends_on(order, {v.id for v in wrt})
@@ -36,7 +37,7 @@ def vjp(graph: Graph, outputs: Sequence[tuple[Value, Value]], wrt: Sequence[Valu
             if part is not None and operand.id in active:
                 _accumulate(graph, cotangents, operand, part)
     graph.origin = previous
-    return [cotangents.get(v.id) or ops.full_like(graph, v, 0.0) for v in wrt]
+    return [cotangents.get(v.id) or ops.full(graph, 0.0, v.dtype.wide, v.shape) for v in wrt]
 
 
 def _depends_on(order: Sequence[Value], wanted: set[int]) -> set[int]:
@@ -50,6 +51,7 @@ def _depends_on(order: Sequence[Value], wanted: set[int]) -> set[int]:
 
 
 def _accumulate(graph: Graph, cotangents: dict[int, Value], value: Value, part: Value) -> None:
-    assert part.type == value.type, f"bug in netc: cotangent {part.type} for {value!r}"
+    wanted = value.dtype.wide, value.shape
+    assert (part.dtype, part.shape) == wanted, f"bug in netc: cotangent {part.type} for {value!r}"
     known = cotangents.get(value.id)
     cotangents[value.id] = part if known is None else ops.add(graph, known, part)

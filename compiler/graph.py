@@ -23,20 +23,27 @@ if TYPE_CHECKING:
 
 
 class DType(enum.StrEnum):
-    """Element types. ``bool`` takes one byte in memory."""
+    """Element types. ``bool`` takes one byte in memory. ``bfloat16`` is the upper half of a float32, without subnormal
+    numbers: operands of products are rounded to it, nothing else is done in it."""
 
     float32 = "float32"
     float64 = "float64"
+    bfloat16 = "bfloat16"
     int64 = "int64"
     bool = "bool"
 
     @property
     def is_float(self) -> builtins.bool:
-        return self in (DType.float32, DType.float64)
+        return self in (DType.float32, DType.float64, DType.bfloat16)
 
     @property
     def itemsize(self) -> int:
-        return {"float32": 4, "float64": 8, "int64": 8, "bool": 1}[self.value]
+        return {"float32": 4, "float64": 8, "bfloat16": 2, "int64": 8, "bool": 1}[self.value]
+
+    @property
+    def wide(self) -> DType:
+        """The type that holds its numbers where arithmetic is done with them: that of sums, of cotangents, of NumPy."""
+        return DType.float32 if self is DType.bfloat16 else self
 
 
 class Rows(enum.Enum):

@@ -20,7 +20,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Interpreter:
-    """Evaluates values of one graph on given leaves; ``dtype`` float64 runs a float32 graph in double precision."""
+    """Evaluates values of one graph on given leaves; ``dtype`` float64 runs a float32 graph in double precision, but
+    still rounds to bfloat16 where the graph does."""
 
     def __init__(
         self,
@@ -42,12 +43,15 @@ class Interpreter:
                     self.results[value.id] = np.asarray(self._evaluate(value))
 
     def _element_type(self, dtype: DType) -> DType:
-        return self.dtype if self.dtype is not None and dtype.is_float else dtype
+        free = dtype.is_float and dtype is not DType.bfloat16
+        return self.dtype if self.dtype is not None and free else dtype
 
     def _evaluate(self, value: Value) -> Any:
         name = value.op.name
         if name == "input":
-            return np.asarray(self.inputs[value.attrs["name"]], dtype=self._element_type(value.dtype).value)
+            return np.asarray(
+                self.inputs[value.attrs["name"]], dtype=self._element_type(value.dtype.wide).value
+            )
         if name == "rows":
             return np.asarray(self.rows, dtype=np.int64)
         if name == "scan":
@@ -56,7 +60,10 @@ class Interpreter:
         if name == "random":
             return self._draw(attrs["shape"], attrs["stream"], value.dtype)
         operands = [self.results[v.id] for v in value.inputs]
-        return value.op.reference(np, *operands, **attrs)
+        found = value.op.reference(np, *operands, **attrs)
+        if value.dtype is DType.bfloat16 and self.dtype is not None:
+            return np.asarray(found).astype(self.dtype.value)
+        return found
 
     def _scan(self, value: Value) -> Any:
         """One of a scan's results; the others are kept, since they differ in ``result`` alone."""

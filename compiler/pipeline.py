@@ -17,7 +17,7 @@ from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
 from .backends.llvm.target import Target, native
 from .collector import uncollected
-from .graph import ROWS, Graph
+from .graph import ROWS, DType, Graph
 from .loops.ir import Buffer, Space
 from .loops.lower import choose_orders, lower
 from .loops.unit import Unit
@@ -150,6 +150,5 @@ def _tensor(buffer: Buffer, fixed: int, per_row: int) -> TensorLayout:
     shape = tuple(d for d in buffer.shape if isinstance(d, int))
     grows = ROWS in buffer.shape
     space = buffer.space.value
-    return TensorLayout(
-        buffer.name, buffer.dtype.value, shape, buffer.order, grows, space, fixed, per_row, buffer.pitch
-    )
+    kind = "uint16" if buffer.dtype is DType.bfloat16 else buffer.dtype.value  # NumPy has no bfloat16
+    return TensorLayout(buffer.name, kind, shape, buffer.order, grows, space, fixed, per_row, buffer.pitch)

@@ -32,7 +32,7 @@ def predict(network: Network) -> Graph:
     """Inputs to ``output``, in evaluation mode."""
     graph = Graph("predict")
     graph.outputs["output"] = network.forward(graph, training=False).output
-    return optimise(graph)
+    return optimise(network.rounded(graph))
 
 
 def forward(network: Network) -> Graph:
@@ -41,7 +41,7 @@ def forward(network: Network) -> Graph:
     result = network.forward(graph, training=True)
     graph.outputs["output"] = result.output
     graph.outputs.update(result.updates)
-    return optimise(graph)
+    return optimise(network.rounded(graph))
 
 
 def backward(network: Network, *, training: bool) -> Graph:
@@ -57,7 +57,7 @@ def backward(network: Network, *, training: bool) -> Graph:
     gradients = vjp(graph, [(output, cotangent)], list(leaves.values()))
     for name, gradient in zip(leaves, gradients, strict=True):
         graph.outputs[GRADIENT + name.removeprefix(PARAMETER)] = gradient
-    return optimise(graph)
+    return optimise(network.rounded(graph))
 
 
 def output_type(network: Network) -> TensorType:
@@ -98,7 +98,7 @@ def step(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     graph.outputs["loss"] = value
     graph.outputs.update(plan.update(graph, network, by_path, value))
     graph.outputs.update(result.updates)
-    return optimise(graph)
+    return optimise(network.rounded(graph))
 
 
 @uncollected
@@ -112,7 +112,7 @@ def gradient(network: Network, plan: TrainPlan, goal: Goal) -> Graph:
     graph.outputs["loss"] = value
     for name, result_gradient in zip(leaves, gradients, strict=True):
         graph.outputs[GRADIENT + name.removeprefix(PARAMETER)] = result_gradient
-    return optimise(graph)
+    return optimise(network.rounded(graph))
 
 
 @uncollected
@@ -134,7 +134,7 @@ def evaluate(network: Network, plan: TrainPlan, goal: Goal, *, averaged: bool = 
     for metric in plan.metrics:
         for name, value in metric.totals(graph, output, leaves["target"]).items():
             graph.outputs[f"total.{metric.name}.{name}"] = value
-    return optimise(graph)
+    return optimise(network.rounded(graph))
 
 
 def epoch_end(plan: TrainPlan, totals: Graph) -> Graph:

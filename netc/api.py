@@ -12,7 +12,7 @@ import numpy as np
 from .cli.probe import cell_checker, prober
 from .compiler.backends.llvm.target import Target, named
 from .compiler.collector import uncollected
-from .compiler.elaborate import Program, check_fit
+from .compiler.elaborate import Precision, Program, check_fit
 from .compiler.elaborate import check as check_program
 from .compiler.elaborate import load as load_program
 from .compiler.graph import DType
@@ -26,12 +26,19 @@ from .runtime import checkpoint
 from .weights import check_weights
 
 
-def open_program(path: str | Path, settings: dict[str, Any] | None = None, dtype: str = "float32") -> Program:
-    """Reads a file; raises CompileError."""
+def open_program(
+    path: str | Path,
+    settings: dict[str, Any] | None = None,
+    dtype: str = "float32",
+    precision: str | None = None,
+) -> Program:
+    """Reads a file; raises CompileError, ValueError for a type or precision that there is not."""
+    kind, asked = float_type(dtype), asked_precision(precision, dtype)
     found = read_source(path)
     if isinstance(found, Diagnostic):
         raise CompileError((found,))
-    return load_program(found, folder=Path(path).resolve().parent, settings=settings, dtype=float_type(dtype))
+    folder = Path(path).resolve().parent
+    return load_program(found, folder=folder, settings=settings, dtype=kind, precision=asked)
 
 
 def compile(
@@ -40,12 +47,14 @@ def compile(
     source: str | None = None,
     seed: int | None = None,
     dtype: str = "float32",
+    precision: str | None = None,
     cpu: str = "native",
     **constants: Any,
 ) -> Model:
     """A model from a file or from text. constants replace those of the program.
 
     cpu: what code is made for: this machine (``native``) or ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``.
+    precision: ``bf16`` rounds the operands of products to bfloat16, ``full`` does not, whatever the program says.
     Raises CompileError; ValueError for other arguments, or a CPU whose code cannot run here.
     """
     if (path is None) == (source is None):
@@ -54,9 +63,10 @@ def compile(
     settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in constants.items()}
     if path is not None:
         return make_model(
-            open_program(path, settings, dtype), Path(path).resolve().parent, seed, target=target
+            open_program(path, settings, dtype, precision), Path(path).resolve().parent, seed, target=target
         )
-    program = load_program(Source("<string>", source or ""), settings=settings, dtype=float_type(dtype))
+    kind, asked = float_type(dtype), asked_precision(precision, dtype)
+    program = load_program(Source("<string>", source or ""), settings=settings, dtype=kind, precision=asked)
     return make_model(program, Path.cwd(), seed, target=target)
 
 
@@ -65,6 +75,17 @@ def float_type(name: str) -> DType:
     if name not in ("float32", "float64"):
         raise ValueError(f"dtype is float32 or float64, not {name!r}")
     return DType(name)
+
+
+def asked_precision(name: str | None, dtype: str) -> Precision | None:
+    """The precision of that name; raises ValueError when there is none, or when it does not go with the type."""
+    if name is None:
+        return None
+    if name not in list(Precision):
+        raise ValueError(f"precision is {' or '.join(Precision)}, not {name!r}")
+    if name == Precision.bf16 and dtype != DType.float32:
+        raise ValueError(f"precision bf16 keeps parameters in float32, dtype is {dtype}")
+    return Precision(name)
 
 
 def runnable(cpu: str) -> Target:
@@ -141,6 +162,7 @@ def load(path: str | Path) -> Model:
         constants = json.loads(metadata.get("constants", "{}"))
         folder = Path(metadata["folder"]) if "folder" in metadata else None
         dtype = DType(metadata["dtype"])
+        asked = Precision(metadata["precision"]) if "precision" in metadata else None
         widths = {n: tuple(s) for n, s in json.loads(metadata.get("widths", "{}")).items()}
         scalers = {
             n: Scaler(np.asarray(shift), np.asarray(scale))
@@ -154,7 +176,7 @@ def load(path: str | Path) -> Model:
             file,
             "compile the program and use load_state_dict, or `netc predict PROGRAM.net --weights FILE`",
         ) from None
-    program = load_program(source, folder=folder, settings=constants, dtype=dtype)
+    program = load_program(source, folder=folder, settings=constants, dtype=dtype, precision=asked)
     model = Model(program, program.network(widths), folder=folder or file.parent)
     take_weights(model, file, tensors)
     model.scalers, model.classes, model.columns = scalers, classes, columns

@@ -77,6 +77,8 @@ def metadata(model: Model) -> dict[str, str]:
         "constants": json.dumps(dict(model.program.definitions.constants)),
         "widths": json.dumps({s.name: list(s.shape) for s in model.network.inputs}),
     }
+    if model.program.asked is not None:
+        found["precision"] = model.program.asked.value
     if model.folder is not None:
         found["folder"] = str(model.folder)
     scalers = {n: [s.shift.tolist(), s.scale.tolist()] for n, s in model.scalers.items()}

@@ -40,6 +40,17 @@ def test_an_unknown_workload_is_refused_by_name() -> None:
     assert "mnist-mlp-32" in done.stderr
 
 
+def test_rounded_products_are_timed_beside_full_precision(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    arguments = ("--precision", "bf16", "--rows", "tabular", "--quick", "--no-startup", "--json", str(path))
+    done = benchmarks(*arguments)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    assert set(row["peers"]) == {"full"}
+    assert 0 < row["peers"]["full"]["difference"] < 0.02
+    assert row["peers"]["full"]["samples"] is not None
+
+
 def run_of(seconds: float, peer: float, peak: float = 1e11) -> dict[str, Any]:
     """A run as JSON holds it, of one workload."""
     samples = {"seconds": [seconds, seconds * 1.1]}

@@ -4,6 +4,7 @@ from . import recurrence
 from .data import DataPlan, TableShape
 from .declarations import LayerInfo, TensorSpec
 from .network import InputSpec, Network
+from .precision import Precision
 from .program import Program, check, check_fit, library_definition, library_names, load
 from .states import average_of
 from .training import Goal, Metric, StateSpec, TrainPlan, leaves_of
@@ -15,6 +16,7 @@ __all__ = [
     "LayerInfo",
     "Metric",
     "Network",
+    "Precision",
     "Program",
     "StateSpec",
     "TableShape",

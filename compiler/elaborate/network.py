@@ -15,10 +15,12 @@ from ...grammar import syntax as s
 from ...grammar.source import Span
 from .. import ops
 from ..graph import ROWS, DType, Graph, Shape, Value, reachable, show_shape
+from ..passes.precision import origins_of_products, round_products
 from .declarations import LayerInfo, Record, TensorSpec
 from .expressions import evaluate
 from .findings import Findings
 from .patterns import dtype_named
+from .precision import Precision
 from .stages import Walker
 from .values import UNKNOWN, Context, Definitions, Unknown, as_int, fail
 
@@ -43,7 +45,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A net with all sizes known."""
+    """A net with all sizes known. precision: of its products, whatever graph they are part of."""
 
     name: str
     net: s.Net
@@ -55,6 +57,7 @@ class Network:
     buffers: tuple[TensorSpec, ...]
     layers: tuple[LayerInfo, ...]
     drawn: dict[bool, tuple[Graph, Forward]] = field(default_factory=dict, compare=False, repr=False)
+    precision: Precision = Precision.full
 
     def forward(self, graph: Graph, *, training: bool) -> Forward:
         """Emits the forward pass; leaves are ``input.*``, ``param.*`` and ``buffer.*``. Elaborated once, then copied."""
@@ -66,6 +69,12 @@ class Network:
         leaves = {v.id: ops.input(graph, name, v.dtype, v.shape) for name, v in template.inputs.items()}
         new = graph.draw(reachable((found.output, *found.updates.values())), leaves)
         return Forward(new[found.output.id], {n: new[v.id] for n, v in found.updates.items()})
+
+    def rounded(self, graph: Graph) -> Graph:
+        """A graph of the network, with its derivative or without, in the network's precision."""
+        if self.precision is Precision.full:
+            return graph
+        return round_products(graph, origins_of_products(template for template, _ in self.drawn.values()))
 
     def places(self) -> dict[str, str]:
         """For each name of the state dict, in torch's order, the leaf that holds it."""

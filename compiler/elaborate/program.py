@@ -22,6 +22,7 @@ from . import training
 from .expressions import evaluate
 from .findings import Enough, Findings
 from .network import InputSpec, Network, declared_inputs, elaborate
+from .precision import Precision, check_precision, written_precision
 from .values import UNKNOWN, Context, Definitions, describe, fail
 
 MAX_IMPORTS = 50
@@ -77,7 +78,10 @@ def library_names() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A file that was read and whose definitions are known; its blocks are elaborated by the methods."""
+    """A file that was read and whose definitions are known; its blocks are elaborated by the methods.
+
+    asked: the precision that was asked for from outside, which goes before that of the train block.
+    """
 
     source: Source
     dtype: DType
@@ -85,14 +89,22 @@ class Program:
     net: s.Net
     data_block: s.Settings | None
     train_block: s.Settings | None
+    asked: Precision | None = None
 
     @property
     def name(self) -> str:
         return self.net.name.id
 
+    @property
+    def precision(self) -> Precision:
+        """Of the network's products."""
+        written = written_precision(self.train_block)
+        return self.asked or (Precision.full if written is None else written[0])
+
     def network(self, widths: Mapping[str, tuple[int, ...]] | None = None) -> Network:
         """The net with its sizes; raises CompileError with all that is wrong."""
-        return _all(lambda found: elaborate(self.net, self.definitions, self.dtype, widths or {}, found))
+        made = _all(lambda found: elaborate(self.net, self.definitions, self.dtype, widths or {}, found))
+        return replace(made, precision=self.precision)
 
     def train(self) -> training.TrainPlan | None:
         """The plan of the ``train`` block; raises CompileError with all that is wrong."""
@@ -285,15 +297,19 @@ def load(
     folder: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     dtype: DType = DType.float32,
+    precision: Precision | None = None,
 ) -> Program:
-    """Reads a program. settings replace constants of the file. Raises CompileError with all that is wrong."""
+    """Reads a program. settings replace constants of the file, precision replaces that of its train block. Raises
+    CompileError with all that is wrong."""
     loader = _Loader(folder)
     loader.read(source, ())
     loader.finish(source, dict(settings or {}), dtype)
     net, data, train = loader.sorted_blocks()
+    with loader.findings.collecting(NOWHERE):
+        check_precision(train, dtype, precision)
     loader.findings.raised()
     assert net is not None
-    return Program(source, dtype, loader.definitions, net, data, train)
+    return Program(source, dtype, loader.definitions, net, data, train, precision)
 
 
 def check(

@@ -19,6 +19,7 @@ from .findings import Findings
 from .metrics import UNFIT, Metric
 from .network import Network
 from .optimizers import Group, Optimizers
+from .precision import read_precision
 from .states import StateSpec
 from .values import (
     Context,
@@ -35,7 +36,7 @@ from .values import (
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
-    "ema", "save",
+    "ema", "save", "precision",
 )  # fmt: skip
 
 
@@ -286,6 +287,9 @@ def _call(definitions: Definitions, e: s.Expr, kind: str) -> s.Call:
 
 def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
     if name == "batch" and isinstance(e, s.Name) and e.id == "full":
+        return plan
+    if name == "precision":
+        read_precision(e)  # the network's, not the run's: see Program.precision
         return plan
     if name == "metrics":
         return replace(plan, metrics=_metrics(plan, e))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime import philox
+from ..graph import DType
 from ..ops import TABLE
 from .ir import (
     Affine,
@@ -49,7 +50,6 @@ CAPACITY_STEP = 16
 
 SCALARS: Mapping[Scalar, Callable[..., Any]] = {
     **{s: TABLE[s.value].reference for s in Scalar if s.value in TABLE},
-    Scalar.cast: lambda xp, x: x,  # the result takes the Apply's dtype, whatever the operation
     Scalar.select: lambda xp, c, a, b: xp.where(c, a, b),
     Scalar.fma: lambda xp, a, b, c: a * b + c,  # in two roundings
 }
@@ -88,6 +88,20 @@ class _Memory:
             self.flat[buffer] = np.zeros(self._elements(buffer), given.dtype)
             self.flat[buffer][self.place(buffer, list(np.indices(given.shape)))] = given
 
+    def load(self, buffer: Buffer, place: Array) -> Array:
+        """Elements by their places in memory."""
+        found = self.of(buffer)[place]
+        return (found.astype(np.uint32) << 16).view(np.float32) if _is_half(buffer) else found
+
+    def store(self, buffer: Buffer, place: Array, value: Array) -> None:
+        wanted = buffer.dtype.wide.value
+        assert value.dtype == wanted, f"bug in netc: {value.dtype} stored in {buffer.name}"
+        if _is_half(buffer):
+            bits = np.ascontiguousarray(value).view(np.uint32)
+            assert not np.any(bits & 0xFFFF), f"bug in netc: more than bfloat16 stored in {buffer.name}"
+            value = (bits >> 16).astype(np.uint16)
+        self.of(buffer)[place] = value
+
     def extent(self, extent: Extent) -> int:
         return extent if isinstance(extent, int) else self.rows
 
@@ -101,7 +115,9 @@ class _Memory:
                 fixed if not per_row and not self._grows(buffer) else self.row_base + per_row * self.capacity
             )
             stop = start + self._elements(buffer) * buffer.dtype.itemsize
-            found = self.flat[buffer] = self.arena[start:stop].view(buffer.dtype.value)
+            found = self.flat[buffer] = self.arena[start:stop].view(
+                np.uint16 if _is_half(buffer) else buffer.dtype.value
+            )
         return found
 
     def _grows(self, buffer: Buffer) -> bool:
@@ -132,7 +148,11 @@ class _Memory:
     def tensor(self, buffer: Buffer) -> Array:
         """A copy of the buffer's contents in logical dimensions."""
         shape = tuple(self.extent(e) for e in buffer.shape)
-        return np.array(self.of(buffer)[self.place(buffer, list(np.indices(shape)))])
+        return np.array(self.load(buffer, self.place(buffer, list(np.indices(shape)))))
+
+
+def _is_half(buffer: Buffer) -> bool:
+    return buffer.dtype is DType.bfloat16
 
 
 @dataclass(slots=True)
@@ -182,28 +202,27 @@ class _Evaluation:
         shape = np.broadcast_shapes(place.shape, value.shape)
         message = f"bug in netc: kernel {self.kernel.name} stores several values in one element of"
         assert np.prod(shape) == place.size, f"{message} {store.buffer.name}"
-        target = self.memory.of(store.buffer)
-        assert value.dtype == target.dtype, f"bug in netc: {value.dtype} stored in {store.buffer.name}"
-        target[np.broadcast_to(place, shape)] = np.broadcast_to(value, shape)
+        self.memory.store(store.buffer, np.broadcast_to(place, shape), np.broadcast_to(value, shape))
 
     def value(self, e: Expr, scope: _Scope) -> Array:
         """The expression at every point, in an array that broadcasts to the scope's axes."""
         found = scope.memo.get(id(e))
         if found is None:
-            found = scope.memo[id(e)] = np.asarray(self._evaluate(e, scope), e.dtype.value)
+            found = scope.memo[id(e)] = np.asarray(self._evaluate(e, scope), e.dtype.wide.value)
         return found
 
     def _evaluate(self, e: Expr, scope: _Scope) -> Array:
         match e:
             case Constant():
-                return np.asarray(e.value, e.dtype.value)
+                return np.asarray(e.value, e.dtype.wide.value)
             case Position():
                 return self.memory.index(e.index, scope.axes)
             case Load():
                 positions = self._positions(e.buffer, e.index, scope)
-                return self.memory.of(e.buffer)[self.memory.place(e.buffer, positions)]
+                return self.memory.load(e.buffer, self.memory.place(e.buffer, positions))
             case Apply():
-                result: Array = SCALARS[e.op](np, *(self.value(a, scope) for a in e.arguments))
+                to = {"dtype": e.dtype} if e.op is Scalar.cast else {}
+                result: Array = SCALARS[e.op](np, *(self.value(a, scope) for a in e.arguments), **to)
                 return result
             case Reduction():
                 return self._reduce(e, scope)

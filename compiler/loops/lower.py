@@ -6,19 +6,18 @@ is written into the expressions of its readers by its operation's ``element`` ru
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..collector import uncollected
-from ..graph import ROWS, Graph, Value, users
+from ..graph import ROWS, DType, Graph, Value, users
 from ..passes import BEFORE_LOWERING
-from .chunks import TYPICAL_ROWS
 from .collapse import collapse
 from .faces import Face, Faces
 from .fusion import fuse
 from .ir import (
     Affine,
+    Apply,
     Axis,
     Buffer,
     Combine,
@@ -28,6 +27,7 @@ from .ir import (
     Load,
     Loop,
     Reduction,
+    Scalar,
     Schedule,
     Space,
     Store,
@@ -38,17 +38,8 @@ from .patterns import Item, Patterns, Placed
 from .picks import is_one_hot, picks, scatters
 from .region import Region, resident_region
 from .schedule import schedule
+from .storing import COSTS, FREE, HEAVY, meets_many, only_reader, same_points
 from .unit import Unit
-
-HEAVY = {"sum", "max", "argmax", "contract", "fold", "scan"}
-INDEXING = {"broadcast", "reshape", "permute", "slice", "flip", "window"}
-COSTS = {
-    "exp": 8, "log": 8, "tanh": 10, "sigmoid": 10, "erf": 12, "sin": 12, "cos": 12, "pow": 20, "expm1": 10,
-    "log1p": 10, "div": 4, "sqrt": 4, "random": 40, "concat": 4, "mod": 6,
-}  # fmt: skip
-MANY = 48
-"""An operand that meets so many elements of the other is not computed anew for each tile of them."""
-FREE = {"input", "constant", "iota", "rows", "stop_gradient", *INDEXING}
 
 
 def space_of(leaf: str) -> Space:
@@ -148,7 +139,7 @@ class Lowering:
         self.live = graph.live()
         self.readers = users(self.live)
         self.has_windows = any(v.op.name in ("window", "fold") for v in self.live)
-        kinds = [v.dtype for v in self.live if v.dtype.is_float and ROWS in v.shape]
+        kinds = [v.dtype.wide for v in self.live if v.dtype.is_float and ROWS in v.shape]
         self.smallest = min(kinds, key=lambda k: k.itemsize, default=None)
         """Of the types that observations have."""
         self.leaf_of_shape = {v.shape: n for n, v in reversed(graph.inputs.items())}
@@ -282,17 +273,22 @@ class Lowering:
                 continue
             if value.id in self.region.stored or self._needs_buffer(value, cost[value.id], heavy[value.id]):
                 order, block = self._like_parameters(value), self._block(value)
+                kind = self._kept(value)
                 self.buffers[value.id] = Buffer(
-                    f"{self.prefix}v{value.id}", value.dtype, value.shape, order, Space.work, block
+                    f"{self.prefix}v{value.id}", kind, value.shape, order, Space.work, block
                 )
                 cost[value.id], heavy[value.id] = 0, False
+
+    def _kept(self, value: Value) -> DType:
+        """The type of a value in memory. CPUs keep bfloat16 numbers as floats, which they need not widen."""
+        return value.dtype.wide if self.vector_bytes else value.dtype
 
     def _block(self, value: Value) -> int:
         """Images lie with as many observations side by side as a vector holds: all their loops have full lanes."""
         images = len(value.shape) >= 3 and value.shape[0] is ROWS and value.op.name != "scan"
         if not images or not self.has_windows:
             return 1
-        kind = value.dtype if value.dtype.is_float else self.smallest
+        kind = value.dtype.wide if value.dtype.is_float else self.smallest
         return 1 if kind is None else max(self.vector_bytes // kind.itemsize, 1)
 
     def _like_parameters(self, value: Value) -> tuple[int, ...]:
@@ -313,15 +309,17 @@ class Lowering:
             return True
         if is_one_hot(value):
             return False
+        if value.dtype is DType.bfloat16 and name == "cast":
+            return any(r.op.name != "pad" for r in readers)
         readers = [r for r in readers if not picks(r)]
         if heavy:
-            reader = self._only_reader(readers, value)
-            return reader is None or not _same_points(reader, value)
+            reader = only_reader(readers, value, self.readers)
+            return reader is None or not same_points(reader, value)
         if name == "pad" or name == "concat":
             return True
         if any(r.op.name in ("contract", "fold", "window", "scan") for r in readers) and cost > 2:
             return True
-        if cost and any(_meets_many(r, value) for r in readers):
+        if cost and any(meets_many(r, value) for r in readers):
             return True
         return (len(readers) > 1 and cost > 3) or cost > 200
 
@@ -331,14 +329,6 @@ class Lowering:
             return scatters(value.inputs[0]) and len(self.readers[value.inputs[0].id]) == 1
         turned = [r.op.name for r in self.readers.get(value.id, [])] == ["permute"]
         return scatters(value) and not turned
-
-    def _only_reader(self, readers: Sequence[Value], value: Value) -> Value | None:
-        """The value that all others who read this one are made for, at the same points: a choice and its condition."""
-        for reader in readers:
-            others = [r for r in readers if r is not reader]
-            if all(_is_pointwise(r, value) and set(self.readers.get(r.id, ())) == {reader} for r in others):
-                return reader
-        return None
 
     # copies in another arrangement
 
@@ -439,7 +429,10 @@ class Lowering:
         self.root = None if copy else value
         self.memo.clear()
         index = self._plain(value, axes)
-        return Store(buffer, self._place(buffer, index), self.read(value, index))
+        e = self.read(value, index)
+        if e.dtype is DType.bfloat16 and buffer.dtype is not e.dtype:
+            e = Apply(Scalar.cast, (e,), buffer.dtype)
+        return Store(buffer, self._place(buffer, index), e)
 
     def _plain(self, value: Value, axes: Mapping[int, Axis]) -> tuple[Affine, ...]:
         return tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(value.shape)))
@@ -470,30 +463,6 @@ class Lowering:
 def _has_equal_parts(value: Value) -> bool:
     """Whether a value joins tensors of one shape."""
     return value.op.name == "concat" and all(x.shape == value.inputs[0].shape for x in value.inputs)
-
-
-def _meets_many(product: Value, value: Value) -> bool:
-    """Whether each element of a factor is read again and again: what it takes to compute it is then better done once."""
-    if product.op.name != "contract":
-        return False
-    side = 0 if product.inputs[0] is value else 1
-    paired = [pair[1 - side] for pair in (*product.attrs["axes"], *product.attrs["batch"])]
-    free = [d for i, d in enumerate(product.inputs[1 - side].shape) if i not in paired]
-    return math.prod(TYPICAL_ROWS if d is ROWS else int(d) for d in free) > MANY
-
-
-def _same_points(reader: Value, value: Value) -> bool:
-    """A reader that needs each element of the value once, at the element's own place."""
-    return reader.op.name == "permute" or _is_pointwise(reader, value)
-
-
-def _is_pointwise(reader: Value, value: Value) -> bool:
-    return (
-        reader.op.name not in HEAVY
-        and reader.op.name not in INDEXING
-        and reader.shape == value.shape
-        and (reader.op.name not in ("pad", "concat"))
-    )
 
 
 __all__ = ["choose_orders", "lower"]

@@ -1,4 +1,7 @@
-"""Contraction: sums of products over paired dimensions; matrix products and convolutions come down to it."""
+"""Contraction: sums of products over paired dimensions; matrix products and convolutions come down to it.
+
+Products of bfloat16 numbers are exact in float32 unless they underflow or overflow; their sums are float32, and so are cotangents.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def _type(x: TensorType, y: TensorType, axes: Pairs, batch: Pairs) -> TensorType
     left = free_dims(x.rank, [p for p, _ in pairs])
     right = free_dims(y.rank, [q for _, q in pairs])
     shape = (*(x.shape[p] for p, _ in batch), *(x.shape[d] for d in left), *(y.shape[d] for d in right))
-    return TensorType(x.dtype, shape)
+    return TensorType(x.dtype.wide, shape)
 
 
 def _reference(xp: Any, x: Any, y: Any, axes: Pairs, batch: Pairs) -> Any:
@@ -51,6 +54,7 @@ def _vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
     batch, axes = n.attrs["batch"], n.attrs["axes"]
     left, right = _sides(n)
     shared = len(batch)
+    c = b.cast(g, c, x.dtype)
     # c has dimensions [batch, left, right]; against y's free dims it gives [batch, left, summed of y].
     to_x = b.contract(
         g,

@@ -122,14 +122,29 @@ LOGICAL_NOT = Operation(
 )  # fmt: skip
 
 
+def _cast(xp: Any, x: Any, dtype: DType) -> Any:
+    found = xp.asarray(x).astype(dtype.wide.value)
+    return to_bfloat16(xp, found) if dtype is DType.bfloat16 else found
+
+
+def to_bfloat16(xp: Any, x: Any) -> Any:
+    """float32 numbers of 8 significant bits, to nearest, ties to even. NaN stays NaN, quiet; subnormal numbers become
+    zero; what rounds beyond the largest becomes infinite. Intel's VCVTNEPS2BF16 has the same bits (its reference)."""
+    bits = xp.ascontiguousarray(x).view("uint32").reshape(xp.shape(x))
+    rounded = (bits + ((bits >> 16) & 1) + 0x7FFF) & 0xFFFF0000
+    rounded = xp.where(bits & 0x7F800000 == 0, bits & 0x80000000, rounded)
+    rounded = xp.where(xp.isnan(x), (bits | 0x00400000) & 0xFFFF0000, rounded)
+    return rounded.astype("uint32").view("float32")
+
+
 def _cast_vjp(g: Graph, node: Value, c: Value) -> tuple[Value | None, ...]:
     source = node.inputs[0].dtype
-    return (b.cast(g, c, source) if source.is_float and node.dtype.is_float else None,)
+    return (b.cast(g, c, source.wide) if source.is_float and node.dtype.is_float else None,)
 
 
 CAST = Operation(
     "cast", "to another element type", lambda x, dtype: TensorType(dtype, x.shape),
-    lambda xp, x, dtype: xp.asarray(x).astype(dtype.value), _cast_vjp, _element(Scalar.cast),
+    _cast, _cast_vjp, _element(Scalar.cast),
     (Case((F64,), (("dtype", DType.float64),), (ANY,)),),
 )  # fmt: skip
 

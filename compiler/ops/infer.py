@@ -24,6 +24,8 @@ def size(shape: Iterable[Dim]) -> tuple[int, int]:
 def same_type(*types: TensorType) -> TensorType:
     """All operands have one dtype and one shape."""
     first = types[0]
+    if len(types) > 1:
+        computable(first)
     for other in types[1:]:
         if other != first:
             raise TypeRuleError(f"{first} and {other} differ")
@@ -33,6 +35,13 @@ def same_type(*types: TensorType) -> TensorType:
 def float_type(x: TensorType) -> TensorType:
     if not x.dtype.is_float:
         raise TypeRuleError(f"a floating-point tensor is needed, not {x}")
+    return computable(x)
+
+
+def computable(x: TensorType) -> TensorType:
+    """bfloat16 numbers are factors of products, there is no other arithmetic on them."""
+    if x.dtype is DType.bfloat16:
+        raise TypeRuleError(f"nothing but a product is computed of {x}")
     return x
 
 

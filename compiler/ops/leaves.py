@@ -31,7 +31,7 @@ CONSTANT = Operation(
     "constant",
     "a number known when compiling",
     lambda value, dtype: TensorType(dtype, ()),
-    lambda xp, value, dtype: xp.asarray(value, dtype=dtype.value),
+    lambda xp, value, dtype: xp.asarray(value, dtype=dtype.wide.value),
     NOT_DIFFERENTIABLE,
     lambda reader, node, index: Constant(node.attrs["value"], node.dtype),
     cases=(Case((), (("value", 2.5), ("dtype", DType.float64))),),

@@ -8,7 +8,7 @@ from typing import Any
 from ..graph import DType, Graph, TensorType, Value
 from ..loops.ir import Affine, Combine, Expr
 from . import build as b
-from .infer import without
+from .infer import computable, without
 from .record import NOT_DIFFERENTIABLE, Case, Operation, Reader
 
 _CASES = tuple(
@@ -44,7 +44,7 @@ def spread(g: Graph, n: Value, value: Value) -> Value:
 
 
 SUM = Operation(
-    "sum", "the sum over dimensions", lambda x, dims: TensorType(x.dtype, without(x.shape, dims)),
+    "sum", "the sum over dimensions", lambda x, dims: TensorType(x.dtype, without(computable(x).shape, dims)),
     lambda xp, x, dims: xp.sum(x, axis=dims, dtype=x.dtype), lambda g, n, c: (spread(g, n, c),),
     _element(Combine.sum), _CASES,
 )  # fmt: skip
@@ -67,7 +67,7 @@ def _max_vjp(g: Graph, n: Value, c: Value) -> tuple[Value | None, ...]:
 
 MAX = Operation(
     "max", "the largest over dimensions; the derivative goes to the first of equals",
-    lambda x, dims: TensorType(x.dtype, without(x.shape, dims)), lambda xp, x, dims: xp.max(x, axis=dims), _max_vjp,
+    lambda x, dims: TensorType(x.dtype, without(computable(x).shape, dims)), lambda xp, x, dims: xp.max(x, axis=dims), _max_vjp,
     _element(Combine.max), _CASES,
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ def _argmax(xp: Any, x: Any, dims: tuple[int, ...]) -> Any:
 
 ARGMAX = Operation(
     "argmax", "row-major position of the first largest over dimensions",
-    lambda x, dims: TensorType(DType.int64, without(x.shape, dims)), _argmax, NOT_DIFFERENTIABLE,
+    lambda x, dims: TensorType(DType.int64, without(computable(x).shape, dims)), _argmax, NOT_DIFFERENTIABLE,
     _element(Combine.argmax), _CASES,
 )  # fmt: skip
 

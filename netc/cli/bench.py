@@ -12,6 +12,7 @@ import click
 
 from ..compiler.backends.llvm.target import CPUS, NATIVE
 from ..compiler.cost import Machine
+from ..compiler.elaborate import Precision
 from ..compiler.loops.lower import lower
 from ..compiler.plan import LayerPlan, duration, make_plan
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
@@ -58,6 +59,9 @@ class Figures:
 @click.option("--seconds", type=click.FloatRange(0.01), default=2.0, show_default=True, help="For the steps.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
+    "--precision", type=click.Choice(list(Precision)), help="Of products, whatever the program says."
+)
+@click.option(
     "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
 )
 @click.option(
@@ -65,11 +69,11 @@ class Figures:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str, cpu: str,
-    pairs: tuple[str, ...], as_json: bool,
+    file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str,
+    precision: str | None, cpu: str, pairs: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Time training steps and predictions of a .net file on its own data. Nothing is saved."""
-    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu))
+    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu, precision))
     if model.plan is not None and not model.plan.trains:
         label = Label(model.program.net.name.span)
         raise CompileError(

@@ -32,7 +32,9 @@ def command(weights: str, program: str | None, as_json: bool) -> None:
         advice = f"name it where it is now: netc eval {weights} PROGRAM.net"
         raise failure("E0001", f"the program of these weights is no longer at {path}", path, advice)
     model = make_model(
-        open_program(path, dict(saved.program.definitions.constants), saved.program.dtype.value),
+        open_program(
+            path, dict(saved.program.definitions.constants), saved.program.dtype.value, saved.program.asked
+        ),
         path.resolve().parent,
         known=Known(saved.scalers, saved.classes),
     )

@@ -17,7 +17,7 @@ from ..compiler.backends.llvm.module import Entry, Module
 from ..compiler.backends.llvm.target import CPUS, NATIVE, Target, named
 from ..compiler.cost import Machine
 from ..compiler.drawing import FORMATS, draw
-from ..compiler.elaborate import Goal, check_fit
+from ..compiler.elaborate import Goal, Precision, check_fit
 from ..compiler.formula import formulas
 from ..compiler.graph import Graph
 from ..compiler.listing import listing
@@ -57,13 +57,16 @@ DEFAULT_ROWS = 64
 @click.option(
     "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
 )
+@click.option(
+    "--precision", type=click.Choice(list(Precision)), help="Of products, whatever the program says."
+)
 @click.option("-o", "output", metavar="FILE", help="Write to a file.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 def command(
     file: str, stage: str, form: str | None, unit: str | None, rows: int | None, as_json: bool, cpu: str,
-    output: str | None, pairs: tuple[str, ...],
+    precision: str | None, output: str | None, pairs: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print a stage of the compilation of a .net file, or an entry of the library: `netc show library:gelu`."""
     if as_json and stage != "plan":
@@ -73,7 +76,7 @@ def command(
     elif stage == "ast" and form is None:
         text = _syntax(file)
     else:
-        shown = _Shown(file, settings_of(pairs), named(cpu))
+        shown = _Shown(file, settings_of(pairs), named(cpu), precision)
         text = shown.drawing(form, unit) if form is not None else shown.text(stage, unit, rows, as_json)
     if output is None:
         click.echo(text)
@@ -94,8 +97,8 @@ def _syntax(file: str) -> str:
 class _Shown:
     """A program, elaborated: its stages on demand."""
 
-    def __init__(self, file: str, settings: dict[str, Any], target: Target) -> None:
-        program = open_program(file, settings)
+    def __init__(self, file: str, settings: dict[str, Any], target: Target, precision: str | None) -> None:
+        program = open_program(file, settings, precision=precision)
         folder = Path(file).resolve().parent
         self.target = target
         self.model: Model = make_model(program, folder, target=target)

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from .. import __version__
 from ..api import make_model, open_program, runnable
 from ..compiler.backends.llvm.target import CPUS, NATIVE
+from ..compiler.elaborate import Precision
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
 from ..model import Model
@@ -42,6 +43,7 @@ class Options:
     set: tuple[str, ...] = ()
     threads: int | None = None
     cpu: str = NATIVE
+    precision: str | None = None
 
 
 def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
@@ -61,6 +63,9 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option("--threads", type=click.IntRange(1, 1024), help="At most so many; results do not depend on it.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
+    "--precision", type=click.Choice(list(Precision)), help="Of products, whatever the program says."
+)
+@click.option(
     "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
 )
 @click.option(
@@ -76,8 +81,8 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.pass_context
 def command(
     ctx: click.Context, file: str | None, epochs: int | None, batch: int | str | None, lr: float | None,
-    seed: int | None, threads: int | None, dtype: str, cpu: str, pairs: tuple[str, ...], out: str, resume: str | None,
-    quiet: bool, as_json: bool,
+    seed: int | None, threads: int | None, dtype: str, precision: str | None, cpu: str, pairs: tuple[str, ...],
+    out: str, resume: str | None, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the network of a .net file on the data that it names."""
     if resume is not None:
@@ -88,7 +93,7 @@ def command(
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
-        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu)
+        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision)
     model = open_model(options)
     trainer = Trainer(model, (), None, options.epochs, options.batch, None, None, options.threads)
     if resume is None:
@@ -137,7 +142,11 @@ def _resumed(folder: Path, epochs: int | None, threads: int | None) -> Options:
 
 def open_model(options: Options) -> Model:
     """The model of a program that has data and training; raises CompileError."""
-    program = open_program(options.file, settings_of(tuple(options.set)), options.dtype)
+    try:
+        constants = settings_of(tuple(options.set))
+        program = open_program(options.file, constants, options.dtype, options.precision)
+    except ValueError as error:
+        raise click.UsageError(f"--precision: {error}") from None
     for name, block in (("train", program.train_block), ("data", program.data_block)):
         if block is None:
             label = Label(program.net.name.span)

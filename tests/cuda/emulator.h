@@ -139,6 +139,11 @@ static inline unsigned long long atomicMax(unsigned long long *p, unsigned long 
     if (v > old) *p = v;
     return old;
 }
+static inline unsigned int __float_as_uint(float value) {
+    unsigned int bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
 static inline float __int_as_float(unsigned int bits) {
     float x;
     std::memcpy(&x, &bits, 4);

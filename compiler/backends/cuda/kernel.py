@@ -31,7 +31,7 @@ from ...loops.rewrite import children, walk
 from .indices import condition_text, extent_text, index_text
 from .mapping import Team, team
 from .scalars import ROWS as SCALARS
-from .scalars import TYPES, literal
+from .scalars import STORED, TYPES, literal
 
 NAME = "KERNEL"
 """What a kernel is called until the module knows its name."""
@@ -78,7 +78,7 @@ class KernelWriter:
         self._points()
         self.scopes.pop()
         body = self.scopes[0].lines
-        parameters = [f"{TYPES[b.dtype]} *{name}" for b, name in self.buffers.items()]
+        parameters = [f"{STORED[b.dtype]} *{name}" for b, name in self.buffers.items()]
         parameters += ["index_t rows", "word32 step", "word64 seed"]
         if self.kernel.repeat is not None:
             parameters.append(f"index_t {self.kernel.repeat.axis.name}")
@@ -118,7 +118,8 @@ class KernelWriter:
         values = [self.value(store.value) for store in self.kernel.stores]
         for store, value in zip(self.kernel.stores, values, strict=True):
             place = index_text(store.buffer.offset(store.index))
-            self.scopes[-1].lines.append(f"{self._buffer(store.buffer)}[{place}] = {value};")
+            kept = f"to_half({value})" if store.buffer.dtype is DType.bfloat16 else value
+            self.scopes[-1].lines.append(f"{self._buffer(store.buffer)}[{place}] = {kept};")
 
     def _buffer(self, buffer: Buffer) -> str:
         return self.buffers.setdefault(buffer, f"p{len(self.buffers)}")
@@ -163,7 +164,8 @@ class KernelWriter:
     def _text(self, e: Expr) -> str:
         match e:
             case Load():
-                return f"{self._buffer(e.buffer)}[{index_text(e.buffer.offset(e.index))}]"
+                element = f"{self._buffer(e.buffer)}[{index_text(e.buffer.offset(e.index))}]"
+                return f"from_half({element})" if e.dtype is DType.bfloat16 else element
             case Apply():
                 kind = e.arguments[-1].dtype if e.op is Scalar.select else e.arguments[0].dtype
                 return SCALARS[e.op]([self.value(a) for a in e.arguments], kind, e.dtype)

@@ -20,7 +20,7 @@ from ...loops.unit import Unit
 from ...loops.work import Amount, work
 from .barriers import barriers
 from .kernel import NAME, KernelWriter
-from .scalars import TYPES
+from .scalars import STORED
 
 LARGEST_INDEX = 2**30
 Table = Mapping[Buffer, int]
@@ -75,7 +75,7 @@ class Module:
         text, buffers = KernelWriter(kernel).write()
         self.per_row = max(self.per_row, _largest(kernel, buffers))
         name = self.kernels.setdefault(text, f"k{len(self.kernels)}")
-        pointers = [f"({TYPES[b.dtype]} *)table[{table.setdefault(b, len(table))}]" for b in buffers]
+        pointers = [f"({STORED[b.dtype]} *)table[{table.setdefault(b, len(table))}]" for b in buffers]
         given = [] if kernel.repeat is None else [kernel.repeat.axis.name]
         return f"{name}({', '.join([*pointers, 'rows', 'step', 'seed', *given])});"
 

@@ -140,6 +140,18 @@ static __device__ index_t floor_mod(index_t a, index_t b) { return a - floor_div
 template <class T> static __device__ T maximum(T a, T b) { return (a > b || a != a) ? a : b; }
 template <class T> static __device__ T minimum(T a, T b) { return (a < b || a != a) ? a : b; }
 
+// bfloat16: a float whose lower half is zero, in memory its upper half. To nearest, ties to even; not-a-number stays so,
+// subnormal numbers become zero.
+static __device__ float bfloat16(float x) {
+    const word32 bits = __float_as_uint(x);
+    word32 up = bits + ((bits >> 16) & 1u) + 0x7fffu;
+    if ((bits & 0x7f800000u) == 0u) up = bits & 0x80000000u;
+    if (x != x) up = bits | 0x00400000u;
+    return __int_as_float((int)(up & 0xffff0000u));
+}
+static __device__ float from_half(unsigned short bits) { return __int_as_float((int)((word32)bits << 16)); }
+static __device__ unsigned short to_half(float x) { return (unsigned short)(__float_as_uint(x) >> 16); }
+
 static __device__ float sign(float x) { return (x > 0.0f || x < 0.0f) ? copysignf(1.0f, x) : x; }
 static __device__ double sign(double x) { return (x > 0.0 || x < 0.0) ? copysign(1.0, x) : x; }
 

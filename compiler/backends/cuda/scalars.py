@@ -13,7 +13,11 @@ from collections.abc import Callable, Sequence
 from ...graph import DType
 from ...loops.ir import Scalar
 
-TYPES = {DType.float32: "float", DType.float64: "double", DType.int64: "long long", DType.bool: "bool"}
+TYPES = {
+    DType.float32: "float", DType.float64: "double", DType.bfloat16: "float", DType.int64: "long long", DType.bool: "bool",
+}  # fmt: skip
+STORED = {**TYPES, DType.bfloat16: "unsigned short"}
+"""The types of elements in memory."""
 
 Row = Callable[[Sequence[str], DType, DType], str]
 """Arguments, their type (of ``select``: the type of its values), the type of the result."""
@@ -49,8 +53,10 @@ def _finite(a: Sequence[str], kind: DType, result: DType) -> str:
 
 
 def _cast(a: Sequence[str], kind: DType, result: DType) -> str:
-    if kind is result:
+    if kind is result or kind.wide is result:
         return a[0]
+    if result is DType.bfloat16:
+        return f"bfloat16((float){a[0]})"
     if result is DType.bool:
         return f"{a[0]} != {literal(0, kind)}"
     if kind.is_float and result is DType.int64:
@@ -102,14 +108,15 @@ def literal(value: float | int | bool, dtype: DType) -> str:
     if dtype is DType.int64:
         whole = int(value)
         return _signed(f"{whole}LL") if whole > -(2**63) else f"({whole + 1}LL - 1)"
-    number = _rounded(float(value)) if dtype is DType.float32 else float(value)
-    letter = "F" if dtype is DType.float32 else "D"
+    single = dtype.wide is DType.float32
+    number = _rounded(float(value)) if single else float(value)
+    letter = "F" if single else "D"
     if math.isnan(number):
         return f"NETC_NAN_{letter}"
     if math.isinf(number):
         return _signed(f"{'-' if number < 0 else ''}NETC_INFINITY_{letter}")
     text = repr(number) if number == int(number) and abs(number) < 1e6 else number.hex()
-    return _signed(f"{text}f" if dtype is DType.float32 else text)
+    return _signed(f"{text}f" if single else text)
 
 
 def _signed(text: str) -> str:
@@ -123,4 +130,4 @@ def _rounded(number: float) -> float:
         return math.copysign(math.inf, number)
 
 
-__all__ = ["ROWS", "TYPES", "literal"]
+__all__ = ["ROWS", "STORED", "TYPES", "literal"]

@@ -50,7 +50,7 @@ class Module:
             text = "true" if value else "false"
         elif dtype.is_float:
             number = float(value)
-            if dtype is DType.float32:
+            if dtype is not DType.float64:
                 try:
                     number = struct.unpack("f", struct.pack("f", number))[0]
                 except OverflowError:

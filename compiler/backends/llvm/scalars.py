@@ -12,8 +12,11 @@ from typing import Protocol
 
 from ...graph import DType
 from ...loops.ir import Scalar
+from .halves import rounded, vector
 
-TYPES = {DType.float32: "float", DType.float64: "double", DType.int64: "i64", DType.bool: "i1"}
+TYPES = {
+    DType.float32: "float", DType.float64: "double", DType.bfloat16: "float", DType.int64: "i64", DType.bool: "i1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,7 @@ class Operand:
 
 
 def type_text(dtype: DType, lanes: int) -> str:
-    name = TYPES[dtype]
-    return name if lanes == 1 else f"<{lanes} x {name}>"
+    return vector(TYPES[dtype], lanes)
 
 
 class Writer(Protocol):
@@ -69,7 +71,7 @@ def _intrinsic(name: str) -> Row:
 
 def mangled(a: Operand) -> str:
     """The type suffix of an intrinsic's name."""
-    base = {DType.float32: "f32", DType.float64: "f64", DType.int64: "i64", DType.bool: "i1"}[a.dtype]
+    base = {DType.float32: "f32", DType.float64: "f64", DType.int64: "i64", DType.bool: "i1"}[a.dtype.wide]
     return base if a.lanes == 1 else f"v{a.lanes}{base}"
 
 
@@ -122,7 +124,9 @@ def _finite(w: Writer, a: Sequence[Operand], dtype: DType) -> str:
 
 def _cast(w: Writer, a: Sequence[Operand], dtype: DType) -> str:
     x, to = a[0], type_text(dtype, a[0].lanes)
-    if x.dtype is dtype:
+    if dtype is DType.bfloat16:
+        return x.text if x.dtype is dtype else rounded(w, _cast(w, a, DType.float32), x.lanes)
+    if x.dtype.wide is dtype:
         return x.text
     if dtype is DType.bool:
         zero = w.literal(0.0 if x.dtype.is_float else 0, x.dtype, x.lanes)
