@@ -13,25 +13,18 @@ from typing import Any
 
 import click
 
+from netc.peers import AGREEMENT, difference
+from netc.peers.case import STEPS
+from netc.peers.measure import keep_to, peak_flops, sample
+
 from . import compare, peers, report, startup
-from .measure import keep_to, peak_flops, sample
 from .ours import Ours
 from .workloads import WORKLOADS, Workload
 
-STEPS = 20
-AGREEMENT = 1e-4
 ROUNDED_AGREEMENT = 2e-2
 FULL = "full"
 """netc in full precision, as a peer."""
 COMMITTED = "the committed run"
-
-
-def difference(a: list[float], b: list[float]) -> float:
-    """The largest relative difference; infinite when the losses are not finite or not as many."""
-    if len(a) != len(b):
-        return float("inf")
-    worst = max(abs(x - y) / max(abs(y), 1e-12) for x, y in zip(a, b, strict=True))
-    return worst if worst == worst else float("inf")
 
 
 def run(

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .measure import Samples
+from netc.peers.measure import Samples
+
 from .startup import Timing
 
 

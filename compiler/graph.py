@@ -117,11 +117,23 @@ class Value:
         return f"%{self.id} = {self.op.name}({', '.join(arguments)}) : {self.type}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A use of a definition of the library: what it was given, by parameter, first its input; what it gave, None for an
+    optimizer. path: of the layer, before the names of its parameters."""
+
+    name: str
+    given: Mapping[str, Any]
+    result: Value | None
+    path: str
+
+
 class Graph:
     """A builder and container of interned values, with named leaves and named outputs.
 
     ``inputs`` maps the name of each leaf (operation ``input``) to its value; ``outputs`` is what must be
-    computed. An output named like an input is that input's new contents (a parameter's update).
+    computed. An output named like an input is that input's new contents (a parameter's update). ``calls`` remembers
+    which values came from where in the library; passes and copies do not keep it.
     """
 
     def __init__(self, name: str = "graph") -> None:
@@ -129,6 +141,7 @@ class Graph:
         self.values: list[Value] = []
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, Value] = {}
+        self.calls: list[Call] = []
         self.origin: Origin = Origin()
         self._interned: dict[Hashable, Value] = {}
 

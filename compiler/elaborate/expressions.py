@@ -11,7 +11,7 @@ from ...grammar.diagnostics import Label
 from ...grammar.source import Span
 from ...grammar.suggest import did_you_mean
 from .. import ops
-from ..graph import ROWS, DType, TypeRuleError, Value, show_shape
+from ..graph import ROWS, Call, DType, TypeRuleError, Value, show_shape
 from .arithmetic import combine
 from .builtins import BUILTINS, REQUIRED, Builtin, transpose
 from .values import (
@@ -23,6 +23,7 @@ from .values import (
     as_tensor,
     describe,
     fail,
+    in_library,
     is_number,
     poisoned,
     seen_from,
@@ -198,10 +199,13 @@ def call(ctx: Context, e: s.Call, first: Sequence[Any] = ()) -> Any:
     if definition.kind in ("init", "schedule"):
         names = {k: v for k, v in ctx.names.items() if k in IMPLICIT} | names
     try:
-        return run_body(ctx.inside(names, e.span, body=definition), definition)
+        result = run_body(ctx.inside(dict(names), e.span, body=definition), definition)
     except Failed as failure:
         failure.diagnostic = seen_from(failure.diagnostic, e.span)
         raise
+    if isinstance(result, Value) and in_library(definition.name.span):
+        ctx.graph.calls.append(Call(name, names, result, ctx.path))
+    return result
 
 
 CLOCK = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss")

@@ -15,14 +15,14 @@ from ...grammar.diagnostics import Label
 from ...grammar.source import NOWHERE, Span
 from ...grammar.suggest import did_you_mean
 from .. import ops
-from ..graph import DType, Graph, Value
+from ..graph import Call, DType, Graph, Value
 from .declarations import TensorSpec, elements
 from .expressions import CLOCK, bind
 from .schedules import clock
 from .states import StateSpec, average_of
 from .steps import Steps
 from .updates import AGAIN, Found, apply
-from .values import Context, Definitions, Failed, fail, seen_from
+from .values import Context, Definitions, Failed, fail, in_library, seen_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,8 @@ class Optimizers:
         if definition is None or definition.kind != "optimizer":
             fail("E0202", f"there is no optimizer `{name.id}`", name.span, "unknown")
         arguments = bind(ctx, definition, group.call.arguments, group.call.span)
+        if in_library(definition.name.span):
+            graph.calls.append(Call(name.id, arguments, None, f"optimizer.{self.groups.index(group)}"))
         names = arguments | {n: ctx.names[n] for n in CLOCK} | {"loss": loss}
         pattern = next((x for x in definition.body if isinstance(x, s.Input)), None)
         try:

@@ -17,7 +17,7 @@ from ...grammar.diagnostics import Diagnostic, Label
 from ...grammar.source import Span
 from ...grammar.suggest import closest
 from .. import ops
-from ..graph import Value, show_shape
+from ..graph import Call, Value, show_shape
 from .declarations import LayerInfo, Record, declare, elements, join, update
 from .expressions import bind, call, check_requirement, evaluate
 from .findings import Findings
@@ -387,6 +387,7 @@ class Walker:
                     "E0403", f"`{parameter.name.id}` of `{name.id}` cannot be inferred", stage.span,
                     "it must be given", secondary=(Label(parameter.span, "no input pattern names it"),),
                 )  # fmt: skip
+        given = {pattern.name.id: x} | {p.name.id: inner.names[p.name.id] for p in definition.parameters}
         self.inside.append(name.id)
         try:
             result = self.body(inner, definition.body, x, path, stage.span)
@@ -394,6 +395,8 @@ class Walker:
             self.inside.pop()
         if result is None:
             fail("E0504", f"the layer `{name.id}` returns nothing", name.span, "no stage, no `return`")
+        if isinstance(result, Value) and in_library(name.span):
+            ctx.graph.calls.append(Call(name.id, given, result, path))
         return result
 
     def _with_flow(self, d: Diagnostic) -> Diagnostic:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +24,11 @@ from ..runtime.peak import peak_flops
 from ..training import Trainer, file_data
 from .train import Options, batch_size, open_model
 
+if TYPE_CHECKING:
+    from ..peers import Case, Result
+
 SAMPLES = 5
+PEERS = ("torch", "jax")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,18 @@ class Figures:
         return self.flops / self.step / self.peak
 
 
+def peer_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names with commas, each of a peer that is installed."""
+    names = tuple(dict.fromkeys(x.strip() for x in (value or "").split(",") if x.strip()))
+    for name in names:
+        if name not in PEERS:
+            raise click.BadParameter(f"there is no {name}; there is {' and '.join(PEERS)}", ctx, param)
+        if importlib.util.find_spec(name) is None:
+            message = f'{name} is not installed: pip install "netc[bench]"'
+            raise click.BadParameter(message, ctx, param)
+    return names
+
+
 @click.command("bench")
 @click.argument("file")
 @click.option("--batch", callback=batch_size, metavar="ROWS", help="Rows a step, or full.")
@@ -67,10 +86,16 @@ class Figures:
 @click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
+@click.option(
+    "--against",
+    callback=peer_names,
+    metavar="PEERS",
+    help="Also time the same steps in torch, jax or torch,jax.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str,
-    precision: str | None, cpu: str, pairs: tuple[str, ...], as_json: bool,
+    precision: str | None, cpu: str, pairs: tuple[str, ...], against: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Time training steps and predictions of a .net file on its own data. Nothing is saved."""
     model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu, precision))
@@ -79,12 +104,42 @@ def command(
         raise CompileError(
             (Diagnostic("E0802", "the train block has no optimizer: there are no steps to time", label),)
         )
+    fresh = copy.deepcopy(model) if against else model
     found = measured(model, batch, threads, seconds)
+    peers = beside(fresh, found, against, seconds)
     if as_json:
-        extra = {"rows_per_second": found.rows_per_second, "share_of_peak": found.share}
+        extra: dict[str, Any] = {"rows_per_second": found.rows_per_second, "share_of_peak": found.share}
+        if against:
+            extra["against"] = {name: asdict(result) for name, result in peers.items()}
         click.echo(json.dumps(asdict(found) | extra))
     else:
-        click.echo(text(found))
+        click.echo("\n".join([text(found), *(peer_line(n, r, found) for n, r in peers.items())]))
+
+
+def beside(model: Model, found: Figures, names: tuple[str, ...], seconds: float) -> dict[str, Result]:
+    """What came of each peer, on the same data with the model's initial weights and as many threads."""
+    if not names:
+        return {}
+    from ..peers import NoCounterpart, Result, case_of, compared
+    from ..peers.measure import keep_to
+
+    training, _ = file_data(model)
+    try:
+        case: Case = case_of(model, training, found.batch)
+    except NoCounterpart as error:
+        return {name: Result(None, None, str(error)) for name in names}
+    with keep_to(found.threads):
+        losses = case.losses()
+        return {name: compared(name, case, losses, seconds, found.threads) for name in names}
+
+
+def peer_line(name: str, result: Result, found: Figures) -> str:
+    """A peer's time and how many times it is slower, or why there is none."""
+    if result.samples is None:
+        return f"  {name:<18}not compared: {result.reason}"
+    best = result.samples.best
+    spread = "" if result.samples.median < 1.02 * best else f", median {duration(result.samples.median)}"
+    return f"  {name:<18}{duration(best)}{spread}, {best / found.step:.2f} times netc's; losses agree to {result.difference:.0e}"
 
 
 def measured(model: Model, batch: int | str | None, threads: int | None, seconds: float) -> Figures:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from netc.runtime.peak import peak_flops
+from ..runtime.peak import peak_flops
 
 MOST_STEPS = 100_000
 
