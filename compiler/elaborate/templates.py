@@ -13,7 +13,7 @@ from typing import Any
 
 from ...grammar import syntax as s
 from .. import ops
-from ..graph import ROWS, Graph, Origin, Value, reachable
+from ..graph import ROWS, Call, Graph, Origin, Value, reachable
 from .declarations import MAX_PARAMETERS, LayerInfo, Record, TensorSpec, join
 from .values import Context, Failed, Unknown, stream_number
 
@@ -33,6 +33,7 @@ class Template:
     random: tuple[Value, ...]
     draws: dict[str, int]
     record: Record
+    calls: tuple[Call, ...]
 
     def draw(self, ctx: Context, record: Record, x: Value, path: str) -> Value | None:
         """The stage's result at a path; None where it does not fit there, and evaluating it will tell why."""
@@ -51,6 +52,7 @@ class Template:
         record.elements += own.elements
         record.names.update(names)
         self._declarations(record, path)
+        ctx.graph.calls += [_again(call, new, path) for call in self.calls]
         for target, found in ((record.values, own.values), (record.updates, own.updates)):
             target.update({_renamed(name, path): new[v.id] for name, v in found.items()})
         return new[self.result.id]
@@ -152,9 +154,31 @@ def _made(ctx: Context, stage: s.Stage, x: Value, around: Record, evaluate: Eval
     if isinstance(result, Unknown):
         return None
     leaves = {name: v for name, v in graph.inputs.items() if v is not leaf}
-    values = reachable((result, *record.values.values(), *record.updates.values()))
+    roots = (result, *record.values.values(), *record.updates.values())
+    live = {v.id for v in reachable(roots)}
+    calls = tuple(call for call in graph.calls if call.result is not None and call.result.id in live)
+    values = reachable((*roots, *(v for call in calls for v in _tensors(list(call.given.values())))))
     random = tuple(v for v in graph if v.op.name == "random")
-    return Template(leaf, result, tuple(values), leaves, random, alone.draws, record)
+    return Template(leaf, result, tuple(values), leaves, random, alone.draws, record, calls)
+
+
+def _tensors(value: Any) -> list[Value]:
+    if isinstance(value, list):
+        return [v for item in value for v in _tensors(item)]
+    return [value] if isinstance(value, Value) else []
+
+
+def _again(call: Call, new: dict[int, Value], path: str) -> Call:
+    """A call of the library inside of a template, as it is where the template is drawn."""
+
+    def there(value: Any) -> Any:
+        if isinstance(value, list):
+            return [there(v) for v in value]
+        return new[value.id] if isinstance(value, Value) else value
+
+    return Call(
+        call.name, {n: there(v) for n, v in call.given.items()}, there(call.result), _placed(call.path, path)
+    )
 
 
 def plain_text(value: Any) -> str:

@@ -32,12 +32,15 @@ def compared(name: str, case: Case, losses: list[float], budget: float, threads:
     make: Make = importlib.import_module(f".{name}_peer", __package__).make
     try:
         runner = make(case, threads)
+        worst = difference(losses, runner.losses(STEPS))
+        if worst > AGREEMENT:
+            return Result(worst, None, f"losses differ by {worst:.0e}")
+        return Result(worst, sample(runner.train, budget))
     except NoCounterpart as error:
         return Result(None, None, str(error))
-    worst = difference(losses, runner.losses(STEPS))
-    if worst > AGREEMENT:
-        return Result(worst, None, f"losses differ by {worst:.0e}")
-    return Result(worst, sample(runner.train, budget))
+    except Exception as error:  # whatever another framework raises at a network that is not its own
+        first = (str(error).strip() or "no message").splitlines()[0]
+        return Result(None, None, f"{name} stopped with {type(error).__name__}: {first}")
 
 
 def difference(a: list[float], b: list[float]) -> float:
