@@ -80,8 +80,12 @@ def test_a_run_stopped_after_some_steps_resumes_to_the_same_bits(program: Path, 
 
 
 def start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
-    """``netc train`` as a process of its own that saves five times a second."""
-    code = "import netc.cli.train as t, netc.cli.main as m; t.SAVE_SECONDS = 0.2; m.run()"
+    """``netc train`` as a process of its own that saves every 50 ms and rests behind each save, so that a signal meets it."""
+    code = (
+        "import time, netc.cli.train as t, netc.cli.main as m; t.SAVE_SECONDS = 0.05; save = t.save_run\n"
+        "def save_and_rest(*a): save(*a); time.sleep(0.5)\n"
+        "t.save_run = save_and_rest; m.run()"
+    )
     command = [sys.executable, "-c", code, "train", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
@@ -100,7 +104,7 @@ def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
 def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     program: Path, tmp_path: Path, sign: signal.Signals
 ) -> None:
-    epochs = "200000"
+    epochs = "6000"
     process = start([str(program), "--epochs", epochs, "--out", str(tmp_path / "cut")])
     folder = tmp_path / "cut" / "small-001"
     wait_for_a_save(process, folder)
