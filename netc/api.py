@@ -18,6 +18,7 @@ from .compiler.elaborate import load as load_program
 from .compiler.graph import DType
 from .data import Known, Scaler
 from .data import load as load_data
+from .devices import CPU, checked
 from .grammar.diagnostics import CompileError, Diagnostic
 from .grammar.files import read_source
 from .grammar.source import Source
@@ -49,25 +50,33 @@ def compile(
     dtype: str = "float32",
     precision: str | None = None,
     cpu: str = "native",
+    device: str | None = None,
     **constants: Any,
 ) -> Model:
     """A model from a file or from text. constants replace those of the program.
 
     cpu: what code is made for: this machine (``native``) or ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``.
     precision: ``bf16`` rounds the operands of products to bfloat16, ``full`` does not, whatever the program says.
+    device: ``cpu`` or ``cuda``; without it the train block's, or the CPU.
     Raises CompileError; ValueError for other arguments, or a CPU whose code cannot run here.
     """
     if (path is None) == (source is None):
         raise ValueError("give a path or source=, one of them")
     target = runnable(cpu)
+    if device is not None:
+        checked(device)
     settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in constants.items()}
     if path is not None:
         return make_model(
-            open_program(path, settings, dtype, precision), Path(path).resolve().parent, seed, target=target
+            open_program(path, settings, dtype, precision),
+            Path(path).resolve().parent,
+            seed,
+            target=target,
+            device=device,
         )
     kind, asked = float_type(dtype), asked_precision(precision, dtype)
     program = load_program(Source("<string>", source or ""), settings=settings, dtype=kind, precision=asked)
-    return make_model(program, Path.cwd(), seed, target=target)
+    return make_model(program, Path.cwd(), seed, target=target, device=device)
 
 
 def float_type(name: str) -> DType:
@@ -103,13 +112,15 @@ def make_model(
     seed: int | None = None,
     known: Known | None = None,
     target: Target | None = None,
+    device: str | None = None,
 ) -> Model:
-    """The model of a program, with its data if it names any; known: scalers and classes of an earlier training.
+    """The model of a program, with its data if it names any; known: scalers and classes of an earlier training. device: where
+    it computes, by default as the train block says.
 
     Raises CompileError with all that is wrong in any of its blocks.
     """
     try:
-        return _made(program, folder, seed, known, target)
+        return _made(program, folder, seed, known, target, device)
     except CompileError as first:
         found = program.check(prober(folder), cell_checker(folder))
         whole = {(d.code, d.message, d.primary.span) for d in found}
@@ -119,15 +130,16 @@ def make_model(
 
 
 def _made(
-    program: Program, folder: Path, seed: int | None, known: Known | None, target: Target | None
-) -> Model:
+    program: Program, folder: Path, seed: int | None, known: Known | None, target: Target | None, device: str | None
+) -> Model:  # fmt: skip
     plan = program.data(prober(folder))
     widths = {} if plan is None else {n: tuple(v.shape[1:]) for n, v in plan.graph.outputs.items()}
     network = program.network(widths)  # type: ignore[arg-type]
     train = program.train()
     if train is not None:
         check_fit(network, train, plan)
-    model = Model(program, network, seed=seed, folder=folder, plan=train, target=target)
+    where = device or (train.device if train is not None else None) or CPU
+    model = Model(program, network, seed=seed, folder=folder, plan=train, target=target, device=where)
     if plan is not None:
         goals = ("target",) if train is None else train.goals.values()
         used = (*(spec.name for spec in network.inputs), *goals)
@@ -149,13 +161,14 @@ def check(source: str | Path) -> list[Diagnostic]:
     return list(check_program(found, prober(folder), cell_checker(folder), folder=folder))
 
 
-def load(path: str | Path) -> Model:
-    """A model from a weights file that netc wrote; the program is in it.
+def load(path: str | Path, *, device: str = CPU) -> Model:
+    """A model from a weights file that netc wrote; the program is in it. device: ``cpu`` or ``cuda``.
 
     Raises CompileError: E0703 for a file that cannot be read or holds no program, E0701 and E0702 for weights that do
     not fit the program.
     """
     file = Path(path)
+    checked(device)
     tensors, metadata = checkpoint.load(file)
     try:
         source = Source(metadata.get("name", "<weights>"), metadata["source"])
@@ -177,7 +190,7 @@ def load(path: str | Path) -> Model:
             "compile the program and use load_state_dict, or `netc predict PROGRAM.net --weights FILE`",
         ) from None
     program = load_program(source, folder=folder, settings=constants, dtype=dtype, precision=asked)
-    model = Model(program, program.network(widths), folder=folder or file.parent)
+    model = Model(program, program.network(widths), folder=folder or file.parent, device=device)
     take_weights(model, file, tensors)
     model.scalers, model.classes, model.columns = scalers, classes, columns
     return model

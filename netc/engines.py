@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from . import devices
 from .compiler.graph import Graph
 from .compiler.pipeline import build, build_cuda
 from .runtime.artifact import GRAIN, SLOT, Artifact
@@ -50,8 +51,11 @@ def compiled(model: Model, graphs: Mapping[str, Graph], executor: Executor | Non
 
 
 def engine(model: Model, job: Job, threads: int, executor: Executor | None, plan: Plan | None) -> Engine:
-    """Raises NotEnough where the device's memory is too small."""
-    return on_cpu(model, job, threads) if executor is None else on_device(job, executor, plan)
+    """Raises CompileError (E0505) where the device's memory is too small."""
+    if executor is None:
+        return on_cpu(model, job, threads)
+    with devices.reported(model, "the run"):
+        return on_device(job, executor, plan)
 
 
 def on_device(job: Job, executor: Executor, plan: Plan | None) -> cuda_run.Run:

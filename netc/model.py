@@ -7,13 +7,14 @@ forward pass, ``fit`` the training run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import devices
 from .arrays import as_array, as_rows, as_seed, given_array, goal_of
 from .compiler import units
 from .compiler.backends.llvm.target import Target, native
@@ -23,10 +24,10 @@ from .compiler.interpreter import evaluate
 from .compiler.pipeline import build, model_layout
 from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .metrics import finish_metrics
+from .parts import InputGradients, Module
 from .runtime.checkpoint import save
 from .runtime.cpu import LARGE_BYTES, Library, Unit
 from .runtime.cpu import Model as Memory
-from .runtime.cuda.executor import Executor
 from .runtime.cuda.plans import Plan
 from .runtime.few import FewRows
 from .runtime.memory import free_bytes, gib
@@ -50,9 +51,12 @@ class Model:
         folder: Path | None = None,
         plan: TrainPlan | None = None,
         target: Target | None = None,
+        device: str = devices.CPU,
     ) -> None:
-        """plan: the program's own, where it was made before. target: the CPU that code is made for."""
+        """plan: the program's own, where it was made before. target: the CPU that code is made for. device: ``cpu`` or
+        ``cuda``, where it computes; raises CompileError (E0803) when there is no such device."""
         self.target = target or native()
+        self.device = devices.CPU
         self.program, self.network, self.folder = program, network, folder
         self.plan: TrainPlan | None = plan or program.train()
         self.seed = as_seed(seed) if seed is not None else self.plan.seed % 2**63 if self.plan else 0
@@ -64,10 +68,13 @@ class Model:
         self.columns: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._units: dict[Any, Unit] = {}
+        self._units: dict[Any, Unit | devices.DeviceUnit] = {}
         self._few: dict[bool, FewRows | None] = {}
+        self._elsewhere: dict[str, tuple[Any, Any]] = {}
+        """What was made for the device that is not in use, by its name."""
         self._input_gradients: dict[str, Array] = {}
         self._allocate()
+        self.to(device)
 
     def _allocate(self) -> None:
         has_optimizer = self.plan is not None and self.plan.trains
@@ -111,7 +118,9 @@ class Model:
             self.memory.views[name][...] = value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
-        twin = Model(self.program, self.network, seed=self.seed, folder=self.folder, target=self.target)
+        twin = Model(
+            self.program, self.network, seed=self.seed, folder=self.folder, target=self.target, device=self.device
+        )  # fmt: skip
         twin.plan, twin.training, twin.data = self.plan, self.training, self.data
         twin.scalers, twin.classes, twin.columns = dict(self.scalers), dict(self.classes), dict(self.columns)
         twin.memory.block[...] = self.memory.block
@@ -155,17 +164,21 @@ class Model:
 
     # running
 
-    def _unit(self, key: Any, make: Any) -> Unit:
+    def _unit(self, key: Any, make: Any) -> Unit | devices.DeviceUnit:
         unit = self._units.get(key)
         if unit is not None:
             return unit
         with self._lock:
             unit = self._units.get(key)
             if unit is None:
-                graph = make()
-                artifact = build({graph.name: graph}, self.orders, target=self.target)
-                unit = self._units[key] = Unit(Library(artifact), artifact.units[graph.name], self.memory)
+                unit = self._units[key] = self._made(make())
             return unit
+
+    def _made(self, graph: Graph) -> Unit | devices.DeviceUnit:
+        if self.device == devices.CUDA:
+            return devices.DeviceUnit(self, graph)
+        artifact = build({graph.name: graph}, self.orders, target=self.target)
+        return Unit(Library(artifact), artifact.units[graph.name], self.memory)
 
     def _inputs(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
         specs = self.network.inputs
@@ -222,9 +235,9 @@ class Model:
             return result
         return unit.call(inputs, rows, step=step, seed=self.seed)["output"]
 
-    def _few_rows(self, unit: Unit) -> FewRows | None:
-        """The short way to call the unit, where the network has one input."""
-        if len(self.network.inputs) != 1:
+    def _few_rows(self, unit: Unit | devices.DeviceUnit) -> FewRows | None:
+        """The short way to call the unit on the CPU, where the network has one input."""
+        if len(self.network.inputs) != 1 or not isinstance(unit, Unit):
             return None
         spec = self.network.inputs[0]
         return FewRows.of(unit, f"input.{spec.name}", spec.dtype.value, spec.shape)
@@ -271,6 +284,24 @@ class Model:
 
     def eval(self) -> Model:
         return self.train(False)
+
+    def to(self, device: str) -> Model:
+        """Computes on ``cpu`` or ``cuda`` from now on, with parameters and gradients as they are; these stay NumPy's arrays.
+        Raises CompileError (E0803) when there is no such device, ValueError for another name."""
+        if devices.checked(device) == devices.CUDA:
+            devices.executor(self)
+        with self._lock:
+            if device != self.device:
+                self._elsewhere[self.device] = self._units, self._few
+                self._units, self._few = self._elsewhere.pop(device, ({}, {}))
+                self.device = device
+        return self
+
+    def cuda(self) -> Model:
+        return self.to(devices.CUDA)
+
+    def cpu(self) -> Model:
+        return self.to(devices.CPU)
 
     def predict(self, *inputs: ArrayLike, **named: ArrayLike) -> Array:
         """The output in evaluation mode, as a plain array."""
@@ -366,17 +397,16 @@ class Model:
         seed: int | None = None,
         on_epoch: Any = None,
         threads: int | None = None,
-        executor: Executor | None = None,
-        spread: Plan | None = None,
+        plan: Plan | str | None = None,
     ) -> Any:
         """Trains in place and returns the ``History``.
 
         arrays: the inputs, the target, then what else the loss reads; none to train on the file's own data block. What is None is as the train
         block says. batch: rows a step, or "full". validation: the same arrays of other rows, for ``validation_loss``,
-        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch. executor: a
-        CUDA device to train on, spread: over how many of its blocks; without it the CPU trains.
+        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch. plan: on a CUDA device how wide the run
+        is, ``block`` or ``grid``; without it as a step is worth.
 
-        Raises ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
+        Raises CompileError (E0505) for a run that is too large for the device, ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
         """
 
         for name, value in (("epochs", epochs), ("batch", batch), ("threads", threads)):
@@ -389,7 +419,7 @@ class Model:
                 self._expect_number(self._observations(given)[0])
         return fit(
             self, arrays, epochs=epochs, batch=batch, validation=validation, shuffle=shuffle, seed=seed,
-            on_epoch=on_epoch, threads=threads, executor=executor, spread=spread,
+            on_epoch=on_epoch, threads=threads, spread=devices.plan_of(plan),
         )  # fmt: skip
 
     # weights
@@ -425,64 +455,6 @@ class Model:
         """Writes parameters and buffers as safetensors, with the program's source in the metadata."""
 
         save(Path(path), self.state_dict(), metadata(self))
-
-
-class Module:
-    """A part of a model: its parameters and further parts by position or name."""
-
-    def __init__(self, model: Model, path: str) -> None:
-        self._model, self._path = model, path
-
-    def __getitem__(self, key: int | str) -> Module:
-        prefix = f"{self._path}.{key}" if self._path else str(key)
-        known = [layer.path for layer in self._model.network.layers] + list(self._model._parameters)
-        if not any(p == prefix or p.startswith(prefix + ".") for p in known):
-            raise (IndexError if isinstance(key, int) else KeyError)(
-                f"{self._model.network.name} has no part `{prefix}`"
-            )
-        return Module(self._model, prefix)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        path = f"{self._path}.{name}" if self._path else name
-        found = self._model._parameters.get(path)
-        if found is not None:
-            return found
-        try:
-            return self[name]
-        except (KeyError, IndexError):
-            raise AttributeError(f"{self._model.network.name} has no `{path}`") from None
-
-    def parameters(self) -> dict[str, Parameter]:
-        """The parameters of this part, by path within it."""
-        prefix = self._path + "."
-        return {n.removeprefix(prefix): p for n, p in self._model._parameters.items() if n.startswith(prefix)}
-
-    def __repr__(self) -> str:
-        rows = [
-            f"{x.path}  {x.name}"
-            for x in self._model.network.layers
-            if (x.path + ".").startswith(self._path + ".")
-        ]
-        return "\n".join(rows)
-
-    def __iter__(self) -> Iterator[Module]:
-        raise TypeError("a part of a model is not iterable; use .parameters()")
-
-
-class InputGradients:
-    """Gradients with respect to the inputs."""
-
-    def __init__(self, gradients: Mapping[str, Array]) -> None:
-        self._gradients = gradients
-
-    @property
-    def grad(self) -> Array | None:
-        return next(iter(self._gradients.values()), None)
-
-    def __getitem__(self, name: str) -> Array:
-        return self._gradients[name]
 
 
 def _is_ready(value: Any, spec: InputSpec) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import devices
 from .compiler import units
 from .compiler.interpreter import trace_nonfinite
 from .engines import compiled, engine, threads_of
@@ -21,7 +22,6 @@ from .metrics import finish_metrics
 from .runtime.artifact import DIVERGED, EXHAUSTED, RUNNING, STOPPED
 from .runtime.cores import physical_cores
 from .runtime.cpu import aligned
-from .runtime.cuda.executor import Executor
 from .runtime.cuda.plans import Plan
 from .runtime.job import Job
 
@@ -72,20 +72,19 @@ def fit(
     shuffle: bool | None = None,
     seed: int | None = None,
     threads: int | None = None,
-    executor: Executor | None = None,
     spread: Plan | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> History:
     """Trains in place. arrays: inputs and target; none to use the file's data block. batch: rows or "full".
 
     threads: at most so many; by default one for each processor core, where the network is large enough to gain by it.
-    Results do not depend on it. executor: the CUDA device to train on; spread: over how many of its blocks, by default as
+    Results do not depend on it. spread: over how many of a CUDA device's blocks, where the model is on one; by default as
     many as a step is worth.
 
     With ``ema`` the model has the averaged weights afterwards. Raises Diverged when the loss is not finite (the parameters are those before that step), ValueError for arrays
     that do not fit. KeyboardInterrupt stops after the current step and is raised again.
     """
-    trainer = Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads, executor, spread)
+    trainer = Trainer(model, arrays, validation, epochs, batch, shuffle, seed, threads, spread)
     try:
         return trainer.run(on_epoch)
     finally:
@@ -99,7 +98,7 @@ class Trainer:
     def __init__(
         self, model: Model, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None, epochs: int | None,
         batch: int | str | None, shuffle: bool | None, seed: int | None, threads: int | None = None,
-        executor: Executor | None = None, spread: Plan | None = None,
+        spread: Plan | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         plan = self.plan = model._need_plan()
@@ -120,7 +119,8 @@ class Trainer:
         self.shuffle = wanted and self.batch < self.rows
         self.seed = model.seed if seed is None else seed
         self.most_threads = physical_cores() if threads is None else threads
-        self.executor, self.spread = executor, spread
+        self.spread = spread
+        self.executor = devices.executor(model) if model.device == devices.CUDA else None
         model.memory.take({average: parameter for parameter, average in model.averages().items()})
         self._compile()
 
@@ -185,12 +185,12 @@ class Trainer:
                 native.set("stop", 1)
 
         try:
-            native.execute(report)
+            self._execute(report)
             while native.get("status") == STOPPED and native.get("stop") and on_save is not None:
                 on_save()
                 saved = time.perf_counter()
                 native.set("stop", 0)
-                native.execute(report)
+                self._execute(report)
         finally:
             history.seconds = time.perf_counter() - start
             while len(history.rows) < native.get("epoch"):
@@ -203,6 +203,10 @@ class Trainer:
         history.status = {STOPPED: "stopped", EXHAUSTED: "early stop"}.get(status, "finished")
         history.best_epoch = native.get("best_epoch") + 1
         return history
+
+    def _execute(self, report: Callable[[], None]) -> None:
+        with devices.reported(self.model, "the run"):
+            self.native.execute(report)
 
     def _row(self, index: int) -> EpochRow:
         values = self.history[index]

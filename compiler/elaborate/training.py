@@ -36,8 +36,9 @@ from .values import (
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
-    "ema", "save", "precision",
+    "ema", "save", "precision", "device",
 )  # fmt: skip
+DEVICES = ("cpu", "cuda")
 
 
 _KINDS = {
@@ -70,6 +71,8 @@ class TrainPlan:
     patience: int | None = None
     metrics: tuple[Metric, ...] = ()
     save: str | None = None
+    device: str | None = None
+    device_span: Span | None = None
     span: Span | None = None
 
     @property
@@ -318,6 +321,8 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
         return replace(plan, optimizers=replace(plan.optimizers, ema=float(value)))
     if name == "save":
         return replace(plan, save=_weights_path(value, e.span))
+    if name == "device":
+        return replace(plan, device=_device(value, e.span), device_span=e.span)
     if name == "shuffle":
         return replace(plan, shuffle=as_bool(value, e.span))
     if name == "seed":
@@ -328,6 +333,16 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
 def _clip(plan: TrainPlan, kind: str, limit: float) -> TrainPlan:
     by_norm, by_value = (limit, None) if kind == "clip_norm" else (None, limit)
     return replace(plan, optimizers=replace(plan.optimizers, clip_norm=by_norm, clip_value=by_value))
+
+
+def _device(value: Any, span: Span) -> str:
+    known = " or ".join(f'`device = "{d}"`' for d in DEVICES)
+    if not isinstance(value, str):
+        fail("E0303", f"a device in quotes is needed here, not {describe(value)}", span, help=known)
+    if value not in DEVICES:
+        advice = did_you_mean(value, DEVICES, known)
+        fail("E0304", f"there is no device `{value}`", span, "unknown", help=advice)
+    return value
 
 
 def _weights_path(value: Any, span: Span) -> str:

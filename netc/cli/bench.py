@@ -18,6 +18,7 @@ from ..compiler.cost import Machine
 from ..compiler.elaborate import Precision
 from ..compiler.loops.lower import lower
 from ..compiler.plan import LayerPlan, duration, make_plan
+from ..devices import CPU
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..model import Model
 from ..runtime.peak import peak_flops
@@ -97,8 +98,8 @@ def command(
     file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str,
     precision: str | None, cpu: str, pairs: tuple[str, ...], against: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Time training steps and predictions of a .net file on its own data. Nothing is saved."""
-    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu, precision))
+    """Time training steps and predictions of a .net file on its own data, on the CPU. Nothing is saved."""
+    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu, precision, CPU))
     if model.plan is not None and not model.plan.trains:
         label = Label(model.program.net.name.span)
         raise CompileError(

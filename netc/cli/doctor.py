@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -13,9 +12,11 @@ from .. import __version__
 from ..compiler.backends.llvm.target import native
 from ..grammar.cachedir import cache_directory
 from ..runtime.cores import physical_cores
+from ..runtime.cuda import device, driver
+from ..runtime.cuda.driver import MissingDevice
+from ..runtime.memory import gib
 
 PACKAGES = ("lark", "numpy", "llvmlite", "safetensors", "click", "rich")
-DRIVERS = ("libcuda.so.1", "nvcuda.dll", "libcuda.dylib")
 
 
 @click.command("doctor")
@@ -41,29 +42,18 @@ def _version(package: str) -> str | None:
 
 
 def gpu_description() -> str:
-    """The first CUDA device by the driver's own account, or why there is none."""
-    driver = _driver()
-    if driver is None:
-        return "none: no NVIDIA driver is installed (libcuda was not found)"
-    status = int(driver.cuInit(0))
-    count = ctypes.c_int()
-    if status or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
-        return f"none: the NVIDIA driver finds no device (CUDA status {status})"
-    name = ctypes.create_string_buffer(256)
-    device = ctypes.c_int()
-    driver.cuDeviceGet(ctypes.byref(device), 0)
-    driver.cuDeviceGetName(name, 256, device)
-    others = f" and {count.value - 1} more" if count.value > 1 else ""
-    return f"{name.value.decode(errors='replace')}{others}; this version of netc computes on the CPU"
-
-
-def _driver() -> ctypes.CDLL | None:
-    for name in DRIVERS:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    return None
+    """The first CUDA device and what reaches it, or the first thing that is missing and how to get it."""
+    try:
+        found = driver.machine()
+        name = f"{found.name}{f' and {found.devices - 1} more' if found.devices > 1 else ''}"
+    except MissingDevice as error:
+        return f"none: {error}; {error.help}"
+    about = f"{name}, sm_{found.architecture}, {gib(found.memory)}, driver for CUDA {found.version[0]}.{found.version[1]}"
+    try:
+        made = device.find()
+    except MissingDevice as error:
+        return f"{about}; not usable: {error}; {error.help}"
+    return f"{about}, CuPy {made.cupy.__version__}, NVRTC {made.compiler[0]}.{made.compiler[1]}"
 
 
 def _cache_state() -> str:

@@ -9,6 +9,7 @@ import click
 
 from ..api import load, make_model, open_program, take_weights
 from ..data import Known
+from ..devices import CPU, DEVICES
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..runtime.checkpoint import failure
 from ..training import file_data
@@ -18,8 +19,11 @@ from .predict import weights_file
 @click.command("eval")
 @click.argument("weights")
 @click.argument("program", required=False)
+@click.option(
+    "--device", type=click.Choice(DEVICES), default=CPU, show_default=True, help="Where to compute."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(weights: str, program: str | None, as_json: bool) -> None:
+def command(weights: str, program: str | None, device: str, as_json: bool) -> None:
     """Loss and metrics of a run's best weights (or a weights file) on the data of its program, or of another PROGRAM."""
     file = weights_file(Path(weights))
     if file.suffix == ".net":
@@ -37,6 +41,7 @@ def command(weights: str, program: str | None, as_json: bool) -> None:
         ),
         path.resolve().parent,
         known=Known(saved.scalers, saved.classes),
+        device=device,
     )
     take_weights(model, file, saved.state_dict())
     if model.data is None or model.plan is None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..api import load, make_model, open_program, take_weights
+from ..devices import CPU, DEVICES
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
 from ..model import Model
@@ -30,9 +31,14 @@ ARRAYS = {".npy": "npy", ".npz": "npz", ".safetensors": "safetensors"}
 )
 @click.option("--weights", metavar="FILE", help="Weights for the program that is named instead of a run.")
 @click.option(
+    "--device", type=click.Choice(DEVICES), default=CPU, show_default=True, help="Where to compute."
+)
+@click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
-def command(run: str, data: str, output: str | None, weights: str | None, pairs: tuple[str, ...]) -> None:
+def command(
+    run: str, data: str, output: str | None, weights: str | None, device: str, pairs: tuple[str, ...]
+) -> None:
     """Apply the weights of a run to observations.
 
     RUN is a run's folder (its best weights), a weights file that netc wrote, or a .net program with --weights.
@@ -41,7 +47,7 @@ def command(run: str, data: str, output: str | None, weights: str | None, pairs:
     """
     if output is not None and Path(output).suffix not in (".csv", ".npy"):
         raise click.UsageError(f"-o takes a .csv or .npy file, not {output}")
-    model = _model(run, weights, pairs)
+    model = _model(run, weights, pairs, device)
     given = read(data)
     ready = inputs(model, given)
     try:
@@ -62,18 +68,18 @@ def command(run: str, data: str, output: str | None, weights: str | None, pairs:
         sys.stdout.write(text)
 
 
-def _model(run: str, weights: str | None, pairs: tuple[str, ...]) -> Model:
+def _model(run: str, weights: str | None, pairs: tuple[str, ...], device: str) -> Model:
     if run.endswith(".net"):
         if weights is None:
             raise click.UsageError(f"--weights FILE says with which weights; {run} is a program")
         program = open_program(run, settings_of(pairs))
         tensors, _ = checkpoint.load(weights_file(Path(weights)))
-        model = make_model(program, Path(run).resolve().parent)
+        model = make_model(program, Path(run).resolve().parent, device=device)
         take_weights(model, weights_file(Path(weights)), tensors)
         return model
     if weights is not None or pairs:
         raise click.UsageError("--weights and --set go with a .net program; a run has its own")
-    return load(weights_file(Path(run)))
+    return load(weights_file(Path(run)), device=device)
 
 
 def weights_file(path: Path) -> Path:

@@ -28,6 +28,7 @@ from ..compiler.pipeline import build_cuda, module_text
 from ..compiler.plan import make_plan, table
 from ..compiler.program import outline as program_outline
 from ..compiler.program import training
+from ..devices import CPU
 from ..grammar.diagnostics import CompileError, Diagnostic
 from ..grammar.files import read_source
 from ..grammar.outline import outline
@@ -101,7 +102,7 @@ class _Shown:
         program = open_program(file, settings, precision=precision)
         folder = Path(file).resolve().parent
         self.target = target
-        self.model: Model = make_model(program, folder, target=target)
+        self.model: Model = make_model(program, folder, target=target, device=CPU)
         self.plan = self.model.plan
         self.goal: Goal | None = None
         if self.plan is not None:

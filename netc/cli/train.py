@@ -14,6 +14,7 @@ from .. import __version__
 from ..api import make_model, open_program, runnable
 from ..compiler.backends.llvm.target import CPUS, NATIVE
 from ..compiler.elaborate import Precision
+from ..devices import DEVICES
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
 from ..model import Model
@@ -27,7 +28,7 @@ from .reporters import Reporter, make_reporter
 SAVE_SECONDS = 10.0
 CODES = {"interrupted": 130, "diverged": 3}
 LATEST = "the latest"
-ALLOWED_WITH_RESUME = ("file", "epochs", "threads", "out", "resume", "quiet", "as_json")
+ALLOWED_WITH_RESUME = ("file", "epochs", "threads", "device", "out", "resume", "quiet", "as_json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Options:
     threads: int | None = None
     cpu: str = NATIVE
     precision: str | None = None
+    device: str | None = None
 
 
 def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
@@ -68,6 +70,7 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--cpu", type=click.Choice(CPUS), default=NATIVE, help="What code is made for; by default this machine."
 )
+@click.option("--device", type=click.Choice(DEVICES), help="Where to compute, whatever the program says.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
@@ -82,18 +85,18 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 def command(
     ctx: click.Context, file: str | None, epochs: int | None, batch: int | str | None, lr: float | None,
     seed: int | None, threads: int | None, dtype: str, precision: str | None, cpu: str, pairs: tuple[str, ...],
-    out: str, resume: str | None, quiet: bool, as_json: bool,
+    out: str, resume: str | None, quiet: bool, as_json: bool, device: str | None,
 ) -> None:  # fmt: skip
     """Train the network of a .net file on the data that it names."""
     if resume is not None:
         _refuse_other_options(ctx)
         folder = _run_folder(file, resume, Path(out))
-        options = _resumed(folder, epochs, threads)
+        options = _resumed(folder, epochs, threads, device)
         options = replace(options, file=file) if file is not None else options
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
-        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision)
+        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision, device)
     model = open_model(options)
     trainer = Trainer(model, (), None, options.epochs, options.batch, None, None, options.threads)
     if resume is None:
@@ -130,14 +133,16 @@ def _run_folder(file: str | None, resume: str, out: Path) -> Path:
     return found
 
 
-def _resumed(folder: Path, epochs: int | None, threads: int | None) -> Options:
+def _resumed(folder: Path, epochs: int | None, threads: int | None, device: str | None) -> Options:
     try:
         known = dict(settings(folder)["options"])
         fields = {k: v for k, v in known.items() if k in Options.__dataclass_fields__}
         options = Options(**{**fields, "set": tuple(fields.get("set", ()))})
     except (KeyError, TypeError, ValueError):
         raise refuse(folder, f"{folder}/run.json does not tell how the run was started") from None
-    return replace(options, epochs=epochs or options.epochs, threads=threads or options.threads)
+    return replace(
+        options, epochs=epochs or options.epochs, threads=threads or options.threads, device=device or options.device
+    )  # fmt: skip
 
 
 def open_model(options: Options) -> Model:
@@ -155,7 +160,8 @@ def open_model(options: Options) -> Model:
         target = runnable(options.cpu)
     except ValueError as error:
         raise click.UsageError(f"--cpu: {error}") from None
-    model = make_model(program, Path(options.file).resolve().parent, options.seed, target=target)
+    folder = Path(options.file).resolve().parent
+    model = make_model(program, folder, options.seed, target=target, device=options.device)
     if options.lr is not None and model.plan is not None:
         try:
             model.plan = model.plan.with_learning_rate(options.lr)

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..memory import gib
-from .executor import Executor
+from .executor import Executor, Region
 
 ALIGNMENT = 256
 
@@ -22,6 +22,17 @@ class NotEnough(MemoryError):
     def __init__(self, parts: Mapping[str, int], free: int) -> None:
         self.parts, self.free, self.needed = dict(parts), free, sum(parts.values())
         super().__init__(f"{gib(self.needed)} of device memory are needed, {gib(free)} are free")
+
+
+def allocate(executor: Executor, purpose: str, size: int) -> Region:
+    """Memory for one purpose; raises NotEnough where there is too little."""
+    free = executor.free_bytes()
+    if size > free:
+        raise NotEnough({purpose: size}, free)
+    try:
+        return executor.allocate(size)
+    except MemoryError:
+        raise NotEnough({purpose: size}, executor.free_bytes()) from None
 
 
 class Arena:
@@ -56,4 +67,4 @@ class Arena:
         self.executor.download(array, self.address(name) + offset)
 
 
-__all__ = ["Arena", "NotEnough"]
+__all__ = ["Arena", "NotEnough", "allocate"]

@@ -22,8 +22,12 @@ class Region:
     owner: Any
 
 
+class DeviceFailed(RuntimeError):
+    """The device or its driver reports an error, after which it takes no more work from this process."""
+
+
 class Executor(Protocol):
-    """A device. Launches run one behind the other, in the order they are asked for."""
+    """A device. All methods may raise DeviceFailed. Launches run one behind the other, in the order they are asked for."""
 
     threads: int
     """Threads of a block."""
@@ -50,4 +54,4 @@ class Executor(Protocol):
         """Starts an entry: no more than ``most_blocks`` blocks, all at once. arguments: integers and addresses."""
 
 
-__all__ = ["Executor", "Region"]
+__all__ = ["DeviceFailed", "Executor", "Region"]

@@ -71,6 +71,15 @@ def version() -> tuple[int, int]:
     return major.value, minor.value
 
 
+def architectures() -> list[int]:
+    """What it makes code for, 90 standing for ``sm_90``, in order; raises MissingCompiler."""
+    count = ctypes.c_int()
+    _check(library().nvrtcGetNumSupportedArchs(ctypes.byref(count)), "")
+    found = (ctypes.c_int * count.value)()
+    _check(library().nvrtcGetSupportedArchs(found), "")
+    return sorted(found)
+
+
 def compile_text(text: str, architecture: str, options: Sequence[str] = OPTIONS) -> tuple[bytes, str]:
     """Machine code for an architecture, and the log. Raises MissingCompiler, RefusedText."""
     nvrtc, program = library(), ctypes.c_void_p()
@@ -115,4 +124,6 @@ def usage(log: str) -> dict[str, Usage]:
     return found
 
 
-__all__ = ["MissingCompiler", "RefusedText", "Usage", "compile_text", "library", "usage", "version"]
+__all__ = [
+    "MissingCompiler", "RefusedText", "Usage", "architectures", "compile_text", "library", "usage", "version",
+]  # fmt: skip

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..artifact import SCALARS, SHARED_BYTES, Artifact, TensorLayout, UnitLayout
 from ..cpu import Model, byte_count, view
+from .arena import allocate
 from .executor import Executor, Region
 
 Array = NDArray[Any]
@@ -73,11 +74,11 @@ class Frame:
     ) -> None:
         self.layout, self.executor = layout, executor
         self.capacity = -(-max(rows, 1) // 16) * 16
-        self.work = executor.allocate(layout.work_bytes(self.capacity))
-        self.scalars = executor.allocate(8 * len(SCALARS))
+        self.work = allocate(executor, "work", layout.work_bytes(self.capacity))
+        self.scalars = allocate(executor, "tables", 8 * len(SCALARS))
         places = (model.address, self.work.address, self.scalars.address)
         self.addresses = addresses(layout, offsets, self.capacity, *places)
-        self.table = executor.allocate(self.addresses.nbytes)
+        self.table = allocate(executor, "tables", self.addresses.nbytes)
 
     def send(self) -> None:
         """Brings the table to the device."""
@@ -96,7 +97,7 @@ class Unit:
     def __init__(self, library: Library, layout: UnitLayout, model: Model) -> None:
         self.library, self.layout, self.model = library, layout, model
         executor = library.executor
-        self.block = executor.allocate(len(model.block))
+        self.block = allocate(executor, "model", len(model.block))
         self.offsets = {x.name: x.fixed for x in model.layouts}
         self.frame: Frame | None = None
 
@@ -129,7 +130,7 @@ class Unit:
         for name, array in inputs.items():
             slot = self.layout.inputs.get(name)
             if slot is not None:
-                place = executor.allocate(max(array.nbytes, 1))
+                place = allocate(executor, "inputs", max(array.nbytes, 1))
                 executor.upload(place.address, array)
                 frame.addresses[slot] = place.address
                 kept.append(place)

@@ -6,6 +6,8 @@ orders; among themselves these agree to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from emulator import BACKWARD, FORWARD, MIXED, Emulator
 from training_reference import FOLDER, load
 
 import netc
+from netc.grammar.diagnostics import CompileError
 from netc.runtime.artifact import STOPPED
 from netc.runtime.cuda import nvrtc
-from netc.runtime.cuda.arena import NotEnough
 from netc.runtime.cuda.plans import BLOCK_WORK, Plan, choose
 from netc.runtime.cuda.units import whole_text
 from netc.training import Diverged, History, Trainer
@@ -50,9 +52,16 @@ def rows(count: int, seed: int = 0) -> tuple[Any, Any]:
     return x, (x[:, :1] - 0.5 * x[:, 1:2] ** 2).astype(np.float32)
 
 
-def emulated(order: int, plan: Plan) -> dict[str, Any]:
-    """Arguments of ``fit``."""
-    return {"executor": Emulator(threads=64, blocks=3, order=order), "spread": plan}
+@contextmanager
+def emulated(device: Emulator) -> Iterator[None]:
+    """The emulator in place of a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("netc.runtime.cuda.device.find", lambda: device)
+        yield
+
+
+def emulator(order: int) -> Emulator:
+    return Emulator(threads=64, blocks=3, order=order)
 
 
 def result(model: netc.Model, history: History) -> list[Any]:
@@ -67,10 +76,12 @@ def assert_agreement(make: Any, fit: Any, ways: Any = WAYS) -> History:
     history: History = fit(model, {})
     wanted, first = result(model, history), None
     for name in ways:
-        twin = make()
-        on = emulated(*WAYS[name])
-        found = fit(twin, on)
-        assert {e for e, _ in on["executor"].launches} == {"netc_train"}, name
+        order, plan = WAYS[name]
+        device = emulator(order)
+        with emulated(device):
+            twin = make().cuda()
+            found = fit(twin, {"plan": plan})
+        assert {e for e, _ in device.launches} == {"netc_train"}, name
         assert (found.status, found.best_epoch) == (history.status, history.best_epoch), name
         got = result(twin, found)
         for a, b in zip(got, wanted, strict=True):
@@ -114,21 +125,13 @@ def test_shuffling_validation_and_metrics() -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_the_order_of_rows_is_the_same(count: int, way: str) -> None:
     orders = []
-    for on in ({}, emulated(*WAYS[way])):
+    order, plan = WAYS[way]
+    for device in ("cpu", "cuda"):
         model = small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); batch = 1; epochs = 3")
-        trainer = Trainer(
-            model,
-            rows(count),
-            None,
-            3,
-            max(1, count // 4),
-            True,
-            5,
-            None,
-            on.get("executor"),
-            on.get("spread"),
-        )
-        trainer.run()
+        with emulated(emulator(order)):
+            model.to(device)
+            trainer = Trainer(model, rows(count), None, 3, max(1, count // 4), True, 5, None, plan)
+            trainer.run()
         orders.append(trainer.order.copy())
     assert sorted(orders[0]) == list(range(count))
     assert (orders[0] == orders[1]).all()
@@ -150,10 +153,11 @@ def test_early_stop_and_the_best_weights() -> None:
 def test_divergence_leaves_the_parameters_before_the_step(way: str) -> None:
     data = rows(12)
     errors, blocks = [], []
-    for on in ({}, emulated(*WAYS[way])):
+    order, plan = WAYS[way]
+    for device in ("cpu", "cuda"):
         model = small("loss = mse_loss(); optimizer = sgd(lr = 1e6); epochs = 50")
-        with pytest.raises(Diverged) as caught:
-            model.fit(*data, **on)
+        with emulated(emulator(order)), pytest.raises(Diverged) as caught:
+            model.to(device).fit(*data, plan=plan)
         errors.append((caught.value.step, caught.value.epoch, caught.value.where))
         blocks.append([np.isfinite(v).all() for v in model.parameters().values()])
     assert errors[0] == errors[1]
@@ -171,13 +175,17 @@ def test_a_line_search() -> None:
 
 
 @pytest.mark.parametrize("plan", Plan)
-def test_a_run_is_left_between_two_steps_and_goes_on_with_the_same_bits(plan: Plan) -> None:
+def test_a_run_is_left_between_two_steps_and_goes_on_with_the_same_bits(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netc.runtime.cuda.run.LAUNCH_SECONDS", 0)  # one step each, however fast the machine
     data = rows(20)
     settings = "loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 4; epochs = 6; shuffle = true"
     whole = small(settings)
-    whole.fit(*data, seed=2, **emulated(FORWARD, plan))
-    model = small(settings)
-    trainer = Trainer(model, data, None, None, None, None, 2, None, Emulator(threads=64), plan)
+    with emulated(emulator(FORWARD)):
+        whole.cuda().fit(*data, seed=2, plan=plan)
+        model = small(settings).cuda()
+        trainer = Trainer(model, data, None, None, None, None, 2, None, plan)
     stops = 0
 
     def stop() -> None:
@@ -198,26 +206,30 @@ def test_a_run_is_left_between_two_steps_and_goes_on_with_the_same_bits(plan: Pl
 
 def test_launches_are_as_many_blocks_as_the_plan_says() -> None:
     for plan, wanted in ((Plan.block, 1), (Plan.grid, 3)):
-        on = emulated(FORWARD, plan)
-        small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").fit(*rows(9), **on)
-        assert {b for _, b in on["executor"].launches} == {wanted}
-        assert {e for e, _ in on["executor"].launches} == {"netc_train"}
+        device = emulator(FORWARD)
+        with emulated(device):
+            small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").cuda().fit(*rows(9), plan=plan)
+        assert {b for _, b in device.launches} == {wanted}
+        assert {e for e, _ in device.launches} == {"netc_train"}
     assert [choose(w) for w in (BLOCK_WORK, BLOCK_WORK + 1)] == [Plan.block, Plan.grid]
 
 
 def test_too_little_memory_is_said_before_any_is_taken() -> None:
     device = Emulator(memory=1000)
-    with pytest.raises(NotEnough) as caught:
-        small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").fit(*rows(9), executor=device)
-    assert caught.value.needed > caught.value.free == 1000
-    assert sum(caught.value.parts.values()) == caught.value.needed
+    with emulated(device), pytest.raises(CompileError) as caught:
+        small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").cuda().fit(*rows(9000))
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0505"
+    assert found.message.startswith("the run takes 0.0 GiB of the device's memory, 0.0 GiB are free")
+    assert any("for the training rows" in note for note in found.notes)
     assert not device.launches
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvrtc_compiles_the_run(architecture: str) -> None:
     model = small("loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 5; epochs = 2; metrics = [mae]")
-    trainer = Trainer(model, rows(23), rows(9), None, None, True, None, None, Emulator())
+    with emulated(Emulator()):
+        trainer = Trainer(model.cuda(), rows(23), rows(9), None, None, True, None, None)
     text = whole_text(trainer.native.job.artifact.code.decode())  # type: ignore[attr-defined]
     used = nvrtc.usage(nvrtc.compile_text(text, architecture)[1])["netc_train"]
     assert used.spilled == 0
