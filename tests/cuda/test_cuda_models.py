@@ -13,7 +13,7 @@ from emulator import Emulator
 import netc
 from netc.cli.main import run
 from netc.grammar.diagnostics import CompileError
-from netc.runtime.cuda import device
+from netc.runtime.cuda import device, driver
 from netc.runtime.cuda.executor import DeviceFailed
 
 REGRESSION = Path(__file__).parent.parent.parent / "examples" / "regression.net"
@@ -90,6 +90,38 @@ def test_commands_use_the_device(gpu: Emulator, tmp_path: Path, monkeypatch: pyt
     gpu.launches.clear()
     run(["show", "small.net"])
     assert not gpu.launches
+
+
+def test_commands_without_a_gpu_say_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "library", lambda: None)
+    device.find.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    Path("small.net").write_text(TEXT)
+    Path("x.csv").write_text("1,2,3\n")
+    run(["train", "small.net", "--device", "cpu", "--quiet"])
+    capsys.readouterr()
+    for command in (
+        ["train", "small.net"],
+        ["train", "--resume", "runs/small-001", "--epochs", "8", "--device", "cuda"],
+        ["eval", "runs/small-001", "--device", "cuda"],
+        ["predict", "runs/small-001", "x.csv", "--device", "cuda"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run(command)
+        said = capsys.readouterr().err
+        assert stop.value.code == 1, command
+        assert said.startswith("error[E0803]: there is no CUDA device to compute on: no NVIDIA driver"), (
+            command
+        )
+        assert "help: install the driver" in said
+    assert [p.name for p in Path("runs").iterdir()] == ["small-001"]  # a refused run leaves no folder
+    model = netc.compile(source=TEXT, device="cpu")
+    for action in (model.cuda, lambda: netc.load("runs/small-001/last.safetensors", device="cuda")):
+        with pytest.raises(CompileError, match="E0803"):
+            action()
+    assert model.device == "cpu"
 
 
 def test_an_interruption_between_launches_leaves_a_run_to_resume(
