@@ -195,9 +195,7 @@ class Walker:
 
     def _stage(self, ctx: Context, stage: s.Stage, x: Maybe, path: str) -> Maybe:
         self.record.stages += 1
-        if self.record.stages > MAX_STAGES:
-            message = f"the network has more than {MAX_STAGES:,} stages"
-            raise Exhausted(Diagnostic("E0505", message, Label(stage.span, "one too many")))
+        self._bounded(0, stage.span)
         ctx.spend(stage.span)
         match stage:
             case s.Apply():
@@ -211,6 +209,12 @@ class Walker:
             case s.Concat():
                 return self._concat(ctx, stage, x, path)
 
+    def _bounded(self, more: int, span: Span) -> None:
+        """more: the stages that are sure to follow."""
+        if self.record.stages + more > MAX_STAGES:
+            message = f"the network has more than {MAX_STAGES:,} stages"
+            raise Exhausted(Diagnostic("E0505", message, Label(span, "too many" if more else "one too many")))
+
     # blocks
 
     def _block(self, ctx: Context, stages: tuple[Any, ...], x: Maybe, path: str, span: Span) -> Maybe:
@@ -222,7 +226,10 @@ class Walker:
         if not 0 <= times <= MAX_STAGES:
             fail("E0304", f"{times} copies are out of range", stage.count.span, f"from 0 to {MAX_STAGES:,}")
         around = ctx.names.get("copy")
+        own = sum(isinstance(part, s.Stage) for part in stage.stages)
         for i in range(times):
+            if i == 1:  # the first copy's own errors come first
+                self._bounded((times - 1) * own, stage.span)
             ctx.spend(stage.span)
             ctx.names["copy"] = i
             before = len(self.findings.found) if self.findings else 0
