@@ -119,6 +119,10 @@ class Trainer:
         self.shuffle = wanted and self.batch < self.rows
         self.seed = model.seed if seed is None else seed
         self.most_threads = physical_cores() if threads is None else threads
+        if spread is not None and model.device != devices.CUDA:
+            raise ValueError(
+                f"plan = {spread} is for a CUDA device, and the model computes on the CPU: model.cuda() moves it"
+            )
         self.spread = spread
         self.executor = devices.executor(model) if model.device == devices.CUDA else None
         model.memory.take({average: parameter for parameter, average in model.averages().items()})

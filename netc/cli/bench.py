@@ -1,4 +1,7 @@
-"""``netc bench``: how fast a program trains and predicts on this machine, beside what the plan predicts and the CPU's peak."""
+"""``netc bench``: how fast a program trains and predicts on this machine, beside what the plan predicts and the CPU's peak.
+
+On a CUDA device there is neither a prediction nor a peak to set beside it: the line says by what plan the run was spread.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,11 @@ from ..compiler.cost import Machine
 from ..compiler.elaborate import Precision
 from ..compiler.loops.lower import lower
 from ..compiler.plan import LayerPlan, duration, make_plan
-from ..devices import CPU
+from ..devices import CPU, CUDA, DEVICES, plan_of
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..model import Model
+from ..runtime.cuda.plans import Plan
+from ..runtime.cuda.run import Run as CudaRun
 from ..runtime.peak import peak_flops
 from ..training import Trainer, file_data
 from .train import Options, batch_size, open_model
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
     from ..peers import Case, Result
 
 SAMPLES = 5
+MOST_EPOCHS = 100_000
+FIRST_RUNS = {CPU: 1, CUDA: 3}
+"""Runs from which the length of a sample is found: on a device the first ones are mostly copies and launches."""
 PEERS = ("torch", "jax")
 
 
@@ -36,17 +44,20 @@ PEERS = ("torch", "jax")
 class Figures:
     """What was measured. Times in seconds, the best and the median of several samples; peak in operations a second.
 
-    predicted, flops: of a training step, by the plan; the prediction is for one thread. peak: in the program's type.
+    flops: of a training step, by the plan. On the CPU alone there are threads, ``predicted``, the plan's time for one of
+    them, and ``peak``, in the program's type; on a CUDA device ``plan``, how the run was spread over it.
     """
 
     program: str
     batch: int
-    threads: int
+    device: str
+    plan: str | None
+    threads: int | None
     step: float
     step_median: float
-    predicted: float
+    predicted: float | None
     flops: int
-    peak: float
+    peak: float | None
     predict_batch: float
     predict_row: float
 
@@ -55,9 +66,9 @@ class Figures:
         return self.batch / self.step
 
     @property
-    def share(self) -> float:
+    def share(self) -> float | None:
         """The part of the peak that the plan's operations make of a step."""
-        return self.flops / self.step / self.peak
+        return None if self.peak is None else self.flops / self.step / self.peak
 
 
 def peer_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -88,6 +99,16 @@ def peer_names(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 @click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=CPU,
+    show_default=True,
+    help="Where to compute, whatever the program says.",
+)
+@click.option(
+    "--plan", type=click.Choice(list(Plan)), help="How a CUDA device runs it; by default as a step is worth."
+)
+@click.option(
     "--against",
     callback=peer_names,
     metavar="PEERS",
@@ -97,16 +118,20 @@ def peer_names(ctx: click.Context, param: click.Parameter, value: str | None) ->
 def command(
     file: str, batch: int | str | None, threads: int | None, seconds: float, dtype: str,
     precision: str | None, cpu: str, pairs: tuple[str, ...], against: tuple[str, ...], as_json: bool,
+    device: str, plan: str | None,
 ) -> None:  # fmt: skip
-    """Time training steps and predictions of a .net file on its own data, on the CPU. Nothing is saved."""
-    model = open_model(Options(file, None, batch, None, None, dtype, pairs, threads, cpu, precision, CPU))
+    """Time training steps and predictions of a .net file on its own data. Nothing is saved."""
+    if against and device == CUDA:
+        raise click.UsageError("--against compares on the CPU, --device cuda is timed alone")
+    options = Options(file, None, batch, None, None, dtype, pairs, threads, cpu, precision, device, plan)
+    model = open_model(options)
     if model.plan is not None and not model.plan.trains:
         label = Label(model.program.net.name.span)
         raise CompileError(
             (Diagnostic("E0802", "the train block has no optimizer: there are no steps to time", label),)
         )
     fresh = copy.deepcopy(model) if against else model
-    found = measured(model, batch, threads, seconds)
+    found = measured(model, batch, threads, seconds, plan_of(plan))
     peers = beside(fresh, found, against, seconds)
     if as_json:
         extra: dict[str, Any] = {"rows_per_second": found.rows_per_second, "share_of_peak": found.share}
@@ -129,9 +154,10 @@ def beside(model: Model, found: Figures, names: tuple[str, ...], seconds: float)
         case: Case = case_of(model, training, found.batch)
     except NoCounterpart as error:
         return {name: Result(None, None, str(error)) for name in names}
-    with keep_to(found.threads):
+    cores = found.threads or 1
+    with keep_to(cores):
         losses = case.losses()
-        return {name: compared(name, case, losses, seconds, found.threads) for name in names}
+        return {name: compared(name, case, losses, seconds, cores) for name in names}
 
 
 def peer_line(name: str, result: Result, found: Figures) -> str:
@@ -143,30 +169,52 @@ def peer_line(name: str, result: Result, found: Figures) -> str:
     return f"  {name:<18}{duration(best)}{spread}, {best / found.step:.2f} times netc's; losses agree to {result.difference:.0e}"
 
 
-def measured(model: Model, batch: int | str | None, threads: int | None, seconds: float) -> Figures:
+def measured(
+    model: Model, batch: int | str | None, threads: int | None, seconds: float, plan: Plan | None = None
+) -> Figures:
     """Steps without validation, in runs of several epochs; predictions as Python calls them, one at a time."""
     training, _ = file_data(model)
     inputs = training[: len(model.network.inputs)]
-    first, per_epoch = timed(model, training, 1, batch, threads)
-    epochs = max(1, min(100_000, int(seconds / SAMPLES / per_epoch / first.steps_per_epoch)))
-    steps = [timed(model, training, epochs, batch, threads)[1] for _ in range(SAMPLES)]
-    total = planned(model, first)
+    run = _Timed(model, training, batch, threads, plan)
+    epochs = 1
+    for _ in range(FIRST_RUNS[model.device]):
+        first, per_step = run(epochs)
+        epochs = max(1, min(MOST_EPOCHS, int(seconds / SAMPLES / per_step / first.steps_per_epoch)))
+    steps = [run(epochs)[1] for _ in range(SAMPLES)]
+    total, native = planned(model, first), first.native
+    on_cpu = model.device == CPU
     rows = [x[: first.batch] for x in inputs]
     one = [x[:1] for x in inputs]
     return Figures(
-        model.program.name, first.batch, first.threads, min(steps), statistics.median(steps), total.seconds,
-        total.forward + total.backward, peak_flops(first.threads) * 4 / model.program.dtype.itemsize, called(lambda: model.predict(*rows)),
-        called(lambda: model.predict(*one)),
+        model.program.name, first.batch, model.device, str(native.plan) if isinstance(native, CudaRun) else None,
+        first.threads if on_cpu else None, min(steps), statistics.median(steps), total.seconds if on_cpu else None,
+        total.forward + total.backward, _peak(model, first.threads) if on_cpu else None,
+        called(lambda: model.predict(*rows)), called(lambda: model.predict(*one)),
     )  # fmt: skip
 
 
-def timed(
-    model: Model, training: tuple[object, ...], epochs: int, batch: int | str | None, threads: int | None
-) -> tuple[Trainer, float]:
-    """A run of so many epochs, and its seconds a step."""
-    trainer = Trainer(model, training, None, epochs, batch, None, None, threads)
-    history = trainer.run()
-    return trainer, history.seconds / max(trainer.native.get("step"), 1)
+def _peak(model: Model, threads: int) -> float:
+    """Of so many threads, in the program's type."""
+    return peak_flops(threads) * 4 / model.program.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """Runs of a model on the same rows, one after another."""
+
+    model: Model
+    training: tuple[object, ...]
+    batch: int | str | None
+    threads: int | None
+    plan: Plan | None
+
+    def __call__(self, epochs: int) -> tuple[Trainer, float]:
+        """A run of so many epochs, and its seconds a step."""
+        trainer = Trainer(
+            self.model, self.training, None, epochs, self.batch, None, None, self.threads, self.plan
+        )
+        history = trainer.run()
+        return trainer, history.seconds / max(trainer.native.get("step"), 1)
 
 
 def planned(model: Model, trainer: Trainer) -> LayerPlan:
@@ -189,14 +237,25 @@ def called(run: Callable[[], object]) -> float:
 
 
 def text(x: Figures) -> str:
-    threads = f"{x.threads} thread{'s' if x.threads > 1 else ''}"
     spread = "" if x.step_median < 1.02 * x.step else f", median {duration(x.step_median)}"
     lines = [
-        f"{x.program}: {x.batch:,} rows a step, {threads}",
+        f"{x.program}: {x.batch:,} rows a step, {_where(x)}",
         f"  training step     {duration(x.step)}{spread}, {x.rows_per_second:,.0f} rows a second",
-        f"  predicted         {duration(x.predicted)} on one thread",
-        f"  of the peak       {x.share:.0%} of {x.peak / 1e9:.0f} GFLOP/s, by the plan's operations",
+    ]
+    if x.predicted is not None:
+        lines.append(f"  predicted         {duration(x.predicted)} on one thread")
+    if x.peak is not None:
+        lines.append(
+            f"  of the peak       {x.share:.0%} of {x.peak / 1e9:.0f} GFLOP/s, by the plan's operations"
+        )
+    predictions = (
         f"  predict a batch   {duration(x.predict_batch)}",
         f"  predict one row   {duration(x.predict_row)}",
-    ]
-    return "\n".join(lines)
+    )
+    return "\n".join([*lines, *predictions])
+
+
+def _where(x: Figures) -> str:
+    if x.threads is None:
+        return f"on the CUDA device, plan {x.plan}"
+    return f"{x.threads} thread{'s' if x.threads > 1 else ''}"

@@ -14,11 +14,12 @@ from .. import __version__
 from ..api import make_model, open_program, runnable
 from ..compiler.backends.llvm.target import CPUS, NATIVE
 from ..compiler.elaborate import Precision
-from ..devices import DEVICES
+from ..devices import CPU, CUDA, DEVICES, plan_of
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
 from ..model import Model
 from ..runs import refuse, restore, save_best, save_run, settings
+from ..runtime.cuda.plans import Plan
 from ..runtime.rundir import HistoryFile, create, latest, write_json
 from ..training import Diverged, EpochRow, History, Trainer
 from .main import settings_of
@@ -28,7 +29,7 @@ from .reporters import Reporter, make_reporter
 SAVE_SECONDS = 10.0
 CODES = {"interrupted": 130, "diverged": 3}
 LATEST = "the latest"
-ALLOWED_WITH_RESUME = ("file", "epochs", "threads", "device", "out", "resume", "quiet", "as_json")
+ALLOWED_WITH_RESUME = ("file", "epochs", "threads", "device", "plan", "out", "resume", "quiet", "as_json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Options:
     cpu: str = NATIVE
     precision: str | None = None
     device: str | None = None
+    plan: str | None = None
 
 
 def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
@@ -72,6 +74,9 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option("--device", type=click.Choice(DEVICES), help="Where to compute, whatever the program says.")
 @click.option(
+    "--plan", type=click.Choice(list(Plan)), help="How a CUDA device runs it; by default as a step is worth."
+)
+@click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
 @click.option("--out", default="runs", show_default=True, help="Where the run's folder is made.")
@@ -85,20 +90,22 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 def command(
     ctx: click.Context, file: str | None, epochs: int | None, batch: int | str | None, lr: float | None,
     seed: int | None, threads: int | None, dtype: str, precision: str | None, cpu: str, pairs: tuple[str, ...],
-    out: str, resume: str | None, quiet: bool, as_json: bool, device: str | None,
+    out: str, resume: str | None, quiet: bool, as_json: bool, device: str | None, plan: str | None,
 ) -> None:  # fmt: skip
     """Train the network of a .net file on the data that it names."""
     if resume is not None:
         _refuse_other_options(ctx)
         folder = _run_folder(file, resume, Path(out))
-        options = _resumed(folder, epochs, threads, device)
+        options = _resumed(folder, epochs, threads, device, plan)
         options = replace(options, file=file) if file is not None else options
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
-        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision, device)
+        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision, device, plan)
     model = open_model(options)
-    trainer = Trainer(model, (), None, options.epochs, options.batch, None, None, options.threads)
+    trainer = Trainer(
+        model, (), None, options.epochs, options.batch, None, None, options.threads, plan_of(options.plan)
+    )
     if resume is None:
         folder = create(Path(out), model.program.name)
     else:
@@ -133,15 +140,20 @@ def _run_folder(file: str | None, resume: str, out: Path) -> Path:
     return found
 
 
-def _resumed(folder: Path, epochs: int | None, threads: int | None, device: str | None) -> Options:
+def _resumed(
+    folder: Path, epochs: int | None, threads: int | None, device: str | None, plan: str | None
+) -> Options:
+    """What the run was started with, and what is asked for now. On the CPU its plan is forgotten."""
     try:
         known = dict(settings(folder)["options"])
         fields = {k: v for k, v in known.items() if k in Options.__dataclass_fields__}
         options = Options(**{**fields, "set": tuple(fields.get("set", ()))})
+        plan_of(options.plan)
     except (KeyError, TypeError, ValueError):
         raise refuse(folder, f"{folder}/run.json does not tell how the run was started") from None
     return replace(
-        options, epochs=epochs or options.epochs, threads=threads or options.threads, device=device or options.device
+        options, epochs=epochs or options.epochs, threads=threads or options.threads, device=device or options.device,
+        plan=plan or (None if device == CPU else options.plan),
     )  # fmt: skip
 
 
@@ -162,6 +174,8 @@ def open_model(options: Options) -> Model:
         raise click.UsageError(f"--cpu: {error}") from None
     folder = Path(options.file).resolve().parent
     model = make_model(program, folder, options.seed, target=target, device=options.device)
+    if options.plan is not None and model.device != CUDA:
+        raise click.UsageError("--plan is for a CUDA device, and this runs on the CPU: add --device cuda")
     if options.lr is not None and model.plan is not None:
         try:
             model.plan = model.plan.with_learning_rate(options.lr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import netc
 from netc.cli.main import run
 from netc.grammar.diagnostics import CompileError
 from netc.runtime.cuda import device, driver
+from netc.runtime.cuda import run as cuda_run
 from netc.runtime.cuda.executor import DeviceFailed
+from netc.runtime.cuda.plans import Plan
 
 REGRESSION = Path(__file__).parent.parent.parent / "examples" / "regression.net"
 TEXT = """net small { input x: [3]; linear(4); tanh; linear(1) }
@@ -58,8 +61,12 @@ def test_the_file_the_call_and_other_words(gpu: Emulator) -> None:
     assert netc.compile(source=TEXT, device="cpu").device == "cpu"
     with pytest.raises(ValueError, match="device is cpu or cuda, not 'gpu'"):
         netc.compile(source=TEXT, device="gpu")
-    with pytest.raises(ValueError, match="plan is block or grid, not 'wide'"):
+    with pytest.raises(ValueError, match=f"plan is {' or '.join(Plan)}, not 'wide'"):
         netc.compile(source=TEXT).fit(plan="wide")
+    with pytest.raises(
+        ValueError, match=r"plan = grid is for a CUDA device, .* the CPU: model.cuda\(\) moves it"
+    ):
+        netc.compile(source=TEXT, device="cpu").fit(plan="grid")
 
 
 @pytest.mark.parametrize(("first", "second"), [("cuda", "cpu"), ("cpu", "cuda")])
@@ -92,6 +99,73 @@ def test_commands_use_the_device(gpu: Emulator, tmp_path: Path, monkeypatch: pyt
     assert not gpu.launches
 
 
+def test_a_plan_can_be_asked_for(gpu: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, whatever the run is worth; a resumed run keeps it, and forgets it on the CPU."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.net").write_text(TEXT)
+    plans = recorded_plans(monkeypatch)
+    for number, plan in enumerate(Plan, 1):
+        run(["train", "small.net", "--plan", plan, "--epochs", "1", "--quiet"])
+        run(["train", "--resume", f"runs/small-00{number}", "--epochs", "2", "--quiet"])
+        assert plans == [plan, plan]
+        plans.clear()
+    run(["train", "--resume", "runs/small-001", "--epochs", "3", "--plan", "grid", "--quiet"])
+    assert plans == [Plan.grid]
+    run(["train", "--resume", "runs/small-001", "--epochs", "4", "--device", "cpu", "--quiet"])
+    assert json.loads(Path("runs/small-001/run.json").read_text())["options"]["plan"] is None
+
+
+def recorded_plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans of all runs that begin from now on."""
+    found: list[Plan] = []
+    begin = cuda_run.Run.__init__
+
+    def recorded(self: Any, library: Any, job: Any, plan: Plan) -> None:
+        found.append(plan)
+        begin(self, library, job, plan)
+
+    monkeypatch.setattr(cuda_run.Run, "__init__", recorded)
+    return found
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_a_plan_without_a_device_is_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.net").write_text(TEXT)
+    with pytest.raises(SystemExit) as stop:
+        run([command, "small.net", "--plan", "grid", "--device", "cpu"])
+    assert stop.value.code == 2
+    assert "--plan is for a CUDA device" in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs").exists()
+
+
+def test_steps_are_timed_on_the_device(
+    gpu: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.net").write_text(TEXT)
+    for plan in Plan:
+        gpu.launches.clear()
+        run(["bench", "small.net", "--device", "cuda", "--plan", plan, "--seconds", "0.05", "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert (found["device"], found["plan"], found["threads"]) == ("cuda", plan, None)
+        assert found["peak"] is found["predicted"] is found["share_of_peak"] is None
+        assert 0 < found["step"] <= found["step_median"]
+        assert "netc_predict" in {e for e, _ in gpu.launches}
+    run(["bench", "small.net", "--device", "cuda", "--seconds", "0.05"])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "small: 5 rows a step, on the CUDA device, plan block"
+    assert [line.split("  ")[1] for line in lines] == ["training step", "predict a batch", "predict one row"]
+    with pytest.raises(SystemExit) as stop:
+        run(["bench", "small.net", "--device", "cuda", "--against", "torch,jax"])
+    assert stop.value.code == 2
+    gpu.launches.clear()
+    run(["bench", "small.net", "--seconds", "0.05"])
+    assert not gpu.launches
+
+
 def test_commands_without_a_gpu_say_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +178,7 @@ def test_commands_without_a_gpu_say_what_is_missing(
     capsys.readouterr()
     for command in (
         ["train", "small.net"],
+        ["bench", "small.net", "--device", "cuda"],
         ["train", "--resume", "runs/small-001", "--epochs", "8", "--device", "cuda"],
         ["eval", "runs/small-001", "--device", "cuda"],
         ["predict", "runs/small-001", "x.csv", "--device", "cuda"],
