@@ -104,8 +104,13 @@ def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
 def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     program: Path, tmp_path: Path, sign: signal.Signals
 ) -> None:
+    kill_and_resume(program, tmp_path, sign)
+
+
+def kill_and_resume(program: Path, tmp_path: Path, sign: signal.Signals, *where: str) -> None:
+    """where: options of all runs."""
     epochs = "6000"
-    process = start([str(program), "--epochs", epochs, "--out", str(tmp_path / "cut")])
+    process = start([str(program), "--epochs", epochs, "--out", str(tmp_path / "cut"), *where])
     folder = tmp_path / "cut" / "small-001"
     wait_for_a_save(process, folder)
     process.send_signal(sign)
@@ -120,7 +125,7 @@ def test_a_killed_run_leaves_valid_files_and_resumes_to_the_same_bits(
     assert reached > 0
     assert not list(folder.glob("*.part")) or sign is signal.SIGKILL
     run(["train", "--resume", str(folder), "--quiet"])
-    run(["train", str(program), "--epochs", epochs, "--out", str(tmp_path / "whole"), "--quiet"])
+    run(["train", str(program), "--epochs", epochs, "--out", str(tmp_path / "whole"), "--quiet", *where])
     same(folder, tmp_path / "whole" / "small-001")
 
 

@@ -67,11 +67,11 @@ def test_nvrtc_compiles_training_steps(name: str, architecture: str) -> None:
 
 
 @cache
-def library_parts(family: str) -> list[tuple[Artifact, dict[str, Any]]]:
-    """A family's cases in float64: modules of several, and the case of each unit."""
+def library_parts(family: str, dtype: str = "float64") -> list[tuple[Artifact, dict[str, Any]]]:
+    """A family's cases: modules of several, and the case of each unit."""
     found = []
-    for cases, orders in parts(family, "float64"):
-        made = build_cuda({n: compiled(c, "float64").graph for n, c in cases.items()}, orders)
+    for cases, orders in parts(family, dtype):
+        made = build_cuda({n: compiled(c, dtype).graph for n, c in cases.items()}, orders)
         found.append((made, dict(cases)))
     return found
 
@@ -80,17 +80,21 @@ def library_parts(family: str) -> list[tuple[Artifact, dict[str, Any]]]:
 def test_library(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and derivatives of every entry are torch's."""
     grid_always(monkeypatch)
-    for made, cases in library_parts(family):
+    agree_with_torch(family, "float64")
+
+
+def agree_with_torch(family: str, dtype: str) -> None:
+    for made, cases in library_parts(family, dtype):
         library = Library(made, DEVICES["three blocks"]())
         for name, case in cases.items():
-            reference, whole = references(family)[case.name], compiled(case, "float64")
-            leaves = {**states(whole, reference), **given(whole, reference)}
+            reference, whole = references(family)[case.name], compiled(case, dtype)
+            leaves = {**states(whole, reference), **given(whole, reference, "input", dtype)}
             rows = len(reference[f"input.{whole.network.inputs[0].name}"])
             got = run(library, name, whole.graph, leaves, rows, step=1, seed=0)
             wanted = {
                 n: a for n, a in reference.items() if n.startswith(("output", "evaluated", "gradient."))
             }
-            compare(case, got, wanted, case.exact)
+            compare(case, got, wanted, case.exact if dtype == "float64" else case.bound)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
