@@ -1,58 +1,27 @@
 """``python -m benchmarks``: runs the workloads, prints the table, writes JSON.
 
-In: options. Out: a line for each workload as soon as it is done. Losses come first: unless the first twenty agree to
-1e-4 with a peer's from the same weights on the same data, that peer's time is not shown. With ``--precision bf16`` the peer is
-netc in full precision, and the losses must agree to what rounded factors allow.
+In: options. Out: a line for each workload as soon as it is done. With ``--precision bf16`` the peer is netc in full
+precision. With ``--device cuda`` the rows are those of ``gpu.py``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from netc.peers import AGREEMENT, difference
-from netc.peers.case import STEPS
-from netc.peers.measure import keep_to, peak_flops, sample
+from netc.peers.measure import keep_to, peak_flops
 
-from . import compare, peers, report, startup
-from .ours import Ours
-from .workloads import WORKLOADS, Workload
+from . import compare, gpu, peers, report, startup
+from .place import BF16, CPU, CUDA, FULL, Place
+from .rows import measured
+from .workloads import WORKLOADS
 
-ROUNDED_AGREEMENT = 2e-2
-FULL = "full"
-"""netc in full precision, as a peer."""
 COMMITTED = "the committed run"
-
-
-def run(
-    workload: Workload, names: list[str], budget: float, threads: int, precision: str = FULL
-) -> report.Row:
-    """Measures one workload; a failure of ours becomes part of the table."""
-    data = workload.data()
-    try:
-        ours = Ours(workload, data, threads, precision)
-        losses = ours.losses(STEPS)
-        samples = sample(ours.train, budget)
-    except Exception as error:  # the table must be whole even where a workload cannot be compiled yet
-        return report.Row(
-            workload.name,
-            workload.flops,
-            None,
-            failure=f"{type(error).__name__}: {error}".split("\n")[0][:120],
-        )
-    results = {}
-    for name in names:
-        full = name == FULL
-        runner = (
-            Ours(workload, data, threads) if full else peers.make(name, workload, ours.state, data, threads)
-        )
-        worst = difference(losses, runner.losses(STEPS))
-        fits = worst <= (ROUNDED_AGREEMENT if full else AGREEMENT)
-        results[name] = report.PeerResult(worst, sample(runner.train, budget) if fits else None)
-    return report.Row(workload.name, workload.flops, samples, results)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,9 +30,14 @@ def run(
     "--threads", default=1, show_default=True, help="Threads of netc, of the peers and of the peak."
 )
 @click.option("--rows", default="", help="Workloads by name, with commas; all of them otherwise.")
-@click.option("--peers", "wanted", default="torch,jax", show_default=True, help="Peers, where installed.")
 @click.option(
-    "--precision", type=click.Choice([FULL, "bf16"]), default=FULL, show_default=True,
+    "--peers", "wanted", default="torch,torch-graphs,jax", show_default=True, help="Peers, where installed."
+)
+@click.option(
+    "--device", type=click.Choice([CPU, CUDA]), default=CPU, show_default=True, help="Where all compute."
+)
+@click.option(
+    "--precision", type=click.Choice([FULL, BF16]), default=FULL, show_default=True,
     help="bf16: products of rounded factors, beside netc in full precision instead of the peers.",
 )  # fmt: skip
 @click.option("--startup/--no-startup", "with_startup", default=True, help="Processes, compilation, memory.")
@@ -72,43 +46,76 @@ def run(
     "--compare", "against", metavar="[RUN]", is_flag=False, flag_value=COMMITTED, type=click.Path(path_type=Path),
     help="Fail where a row has lost more than 15 % since an earlier run (JSON), by default the committed one.",
 )  # fmt: skip
+@click.pass_context
 def main(
+    ctx: click.Context,
     quick: bool,
     threads: int,
     rows: str,
     wanted: str,
+    device: str,
     precision: str,
     with_startup: bool,
     path: Path | None,
     against: Path | None,
 ) -> None:
     """Time a training step of netc and of its peers."""
+    budget = 0.4 if quick else 3.0
+    asked = [p for p in peers.installed(device) if p in wanted.split(",")]
+    if device == CUDA:
+        _refuse(ctx, "threads", "precision", "with_startup", "against")
+        result = gpu.run(_chosen(rows, gpu.ROWS), asked, budget)
+        _write(path, result)
+        return
     before = None if against is None else _earlier(against, threads)
-    chosen = [x for x in rows.split(",") if x] or list(WORKLOADS)
-    unknown = [x for x in chosen if x not in WORKLOADS]
-    if unknown:
-        raise click.BadParameter(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
-    names = [p for p in peers.installed() if p in wanted.split(",")] if precision == FULL else [FULL]
-    found = []
+    names = asked if precision == FULL else [FULL]
     with keep_to(threads):
         peak = peak_flops(threads)
-        click.echo(
-            f"{report.processor()}, {threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.0f} GFLOP/s of FMA"
-        )
-        click.echo(report.heading(names))
-        for name in chosen:
-            found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads, precision))
-            click.echo(report.line(found[-1], names, peak))
+        found = _on_the_cpu(_chosen(rows, WORKLOADS), names, budget, Place(threads, CPU, precision), peak)
     timings = startup.measure(2 if quick else 7) if with_startup else []
     for timing in timings:
         click.echo(report.startup_line(timing))
     result = report.as_json(found, timings, peak, threads)
-    if path is not None:
-        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    _write(path, result)
     if before is not None:
         slower = _compared(before, result)
         if slower:
             raise click.ClickException(f"slower than before: {', '.join(slower)}")
+
+
+def _on_the_cpu(
+    names: list[str], beside: list[str], budget: float, place: Place, peak: float
+) -> list[report.Row]:
+    plural = "s" if place.threads > 1 else ""
+    click.echo(f"{report.processor()}, {place.threads} thread{plural}: {peak / 1e9:.0f} GFLOP/s of FMA")
+    click.echo(report.heading(beside))
+    found = []
+    for name in names:
+        found.append(measured(WORKLOADS[name], beside, budget, place))
+        click.echo(report.line(found[-1], beside, peak))
+    return found
+
+
+def _chosen(rows: str, known: Mapping[str, Any]) -> list[str]:
+    """The rows that are asked for, or all."""
+    chosen = [x for x in rows.split(",") if x] or list(known)
+    unknown = [x for x in chosen if x not in known]
+    if unknown:
+        raise click.BadParameter(f"no workload {', '.join(unknown)}; there are {', '.join(known)}")
+    return chosen
+
+
+def _refuse(ctx: click.Context, *names: str) -> None:
+    """Options that have no meaning on a device."""
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name in names:
+            raise click.UsageError(f"{parameter.opts[0]} is for --device cpu")
+
+
+def _write(path: Path | None, result: Mapping[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 def _earlier(path: Path, threads: int) -> dict[str, Any]:

@@ -13,44 +13,61 @@ from typing import Any
 
 from netc.peers.measure import Samples
 
+from .ours import Compilation
+from .place import FULL
 from .startup import Timing
 
 
 @dataclass(frozen=True, slots=True)
 class PeerResult:
-    """``difference``: the largest relative difference of the first losses; ``samples`` None where it is too large."""
+    """``difference``: the largest relative difference of the first losses; ``samples`` None where it is too large, or where
+    there is a ``failure``."""
 
-    difference: float
+    difference: float | None
     samples: Samples | None
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One workload; ``flops`` a step. ``failure`` says why there is no time of ours."""
+    """One workload; ``flops`` a step. ``failure`` says why there is no time of ours. compilation: measured on a device."""
 
     name: str
     flops: float
     ours: Samples | None
     peers: dict[str, PeerResult] = field(default_factory=dict)
     failure: str = ""
+    precision: str = FULL
+    compilation: Compilation | None = None
 
 
-def heading(peers: Sequence[str]) -> str:
+COMPILATION = f"{'first s':>10}{'kept s':>8}"
+"""Compilation until the first step, with nothing kept from before and with everything."""
+
+
+def heading(peers: Sequence[str], rate: str = "FMA") -> str:
     columns = "".join(f"{p + ' us':>18}{'ratio':>8}" for p in peers)
-    return f"{'workload':<16}{'netc us':>18}{'FMA':>7}{columns}"
+    return f"{'workload':<16}{'netc us':>18}{rate:>7}{columns}"
 
 
-def line(row: Row, peers: Sequence[str], peak: float) -> str:
-    """A row of the table: ours, our share of the peak, each peer with how many times slower it is."""
+def line(row: Row, peers: Sequence[str], peak: float | None) -> str:
+    """A row of the table: ours, our share of the peak, or without one our TFLOP/s, each peer with how many times slower it
+    is."""
     if row.ours is None:
         return f"{row.name:<16}  {row.failure}"
-    text = f"{row.name:<16}{pair(row.ours):>18}{row.flops / row.ours.best / peak:>7.0%}"
+    rate = row.flops / row.ours.best
+    text = f"{row.name:<16}{pair(row.ours):>18}"
+    text += f"{rate / peak:>7.0%}" if peak is not None else f"{number(rate / 1e12):>7}"
     for peer in peers:
         result = row.peers[peer]
-        if result.samples is None:
+        if result.difference is None:
+            text += f"  {peer}: {result.failure}"
+        elif result.samples is None:
             text += f"  losses differ by {result.difference:.0e}"
         else:
             text += f"{pair(result.samples):>18}{result.samples.best / row.ours.best:>7.2f}x"
+    if row.compilation is not None:
+        text += f"{number(row.compilation.cold):>10}{number(row.compilation.kept):>8}"
     return text
 
 

@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ..place import CPU, CUDA, Place
 from ..workloads import Workload
 
 Array = NDArray[Any]
-NAMES = {"torch": "torch", "jax": "jax"}
+NAMES = {CPU: ("torch", "jax"), CUDA: ("torch", "torch-graphs", "jax")}
+"""By device, in the order of the columns; what is in front of a hyphen is imported."""
 
 
 class Runner(Protocol):
@@ -28,15 +30,15 @@ class Runner(Protocol):
         """Seconds for that many steps over shuffled batches."""
 
 
-def installed() -> list[str]:
+def installed(device: str = CPU) -> list[str]:
     """Peers that can be imported; nothing is imported to find out."""
-    return [name for name, module in NAMES.items() if importlib.util.find_spec(module)]
+    return [name for name in NAMES[device] if importlib.util.find_spec(name.split("-")[0])]
 
 
 def make(
-    name: str, workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], threads: int
+    name: str, workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], place: Place
 ) -> Runner:
     """The peer's runner for a workload."""
-    module = importlib.import_module(f".{name}_peer", __package__)
-    runner: Runner = module.make(workload, state, data, threads)
+    module = importlib.import_module(f".{name.replace('-', '_')}_peer", __package__)
+    runner: Runner = module.make(workload, state, data, place)
     return runner

@@ -16,13 +16,14 @@ EPS = 1e-5
 class Functions:
     """``jax`` is given, since it is imported only where it is measured."""
 
-    def __init__(self, jax: Any) -> None:
-        self.jax, self.jnp = jax, jax.numpy
+    def __init__(self, jax: Any, *, rounded: bool = False) -> None:
+        """rounded: factors of the products of linear layers are bfloat16."""
+        self.jax, self.jnp, self.rounded = jax, jax.numpy, rounded
 
     def apply(self, layer: Layer, p: Any, x: Any) -> Any:
         match layer:
             case Linear():
-                return x @ p["weight"].T + p["bias"]
+                return self.product(x, p["weight"].T) + p["bias"]
             case Conv():
                 around = [(layer.padding, layer.padding)] * 2
                 x = self.jax.lax.conv_general_dilated(x, p["weight"], (1, 1), around)
@@ -37,6 +38,12 @@ class Functions:
                 return self.encoder(layer, p, x)
             case Plain():
                 return self.plain(layer, x)
+
+    def product(self, a: Any, b: Any) -> Any:
+        if not self.rounded:
+            return a @ b
+        half = self.jnp.bfloat16
+        return (a.astype(half) @ b.astype(half)).astype(a.dtype)
 
     def plain(self, layer: Plain, x: Any) -> Any:
         nn = self.jax.nn

@@ -1,8 +1,9 @@
-"""JAX on the CPU: an epoch as one jitted ``lax.scan``, the optimizer written out.
+"""JAX: an epoch as one jitted ``lax.scan``, the optimizer written out.
 
 In: a workload, weights, data. Out: ``make``. Batches are gathered by a fresh permutation each epoch; the last,
 partial batch is left out, since a scan's steps have one shape. Where a scan is slower than the jitted step called
-from Python (convolutions), the step is used: the better of the two is reported.
+from Python (convolutions), the step is used: the better of the two is reported. On a device products are of float32 without
+TF32, or of factors that are rounded to bfloat16.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..place import CUDA, Place
 from ..workloads import Workload
 from .jax_layers import Functions
 
@@ -23,19 +25,25 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 FULL_BATCH_STEPS = 64  # steps of one scan where an epoch is a single step
 
 
-def make(workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], threads: int) -> Scan:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    return Scan(workload, state, data)
+def make(workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], place: Place) -> Scan:
+    os.environ.setdefault("JAX_PLATFORMS", place.device)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others want memory too
+    return Scan(workload, state, data, place)
 
 
 class Scan:
     """Jitted functions of the workload, and the state they carry."""
 
-    def __init__(self, workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array]) -> None:
+    def __init__(
+        self, workload: Workload, state: Mapping[str, Array], data: tuple[Array, Array], place: Place
+    ) -> None:
         import jax
         import jax.numpy as jnp
 
-        self.jax, self.jnp, self.functions = jax, jnp, Functions(jax)
+        if place.device == CUDA:
+            jax.config.update("jax_default_matmul_precision", "highest")
+        self.jax, self.jnp, self.functions = jax, jnp, Functions(jax, rounded=place.rounded)
+        self.place = place
         self.workload = workload
         self.initial = {name: jnp.asarray(value) for name, value in state.items()}
         self.x, self.y = (jnp.asarray(a) for a in data)
@@ -121,10 +129,10 @@ class Scan:
         return (time.perf_counter() - start) / (epochs * self.scan_length)
 
     def by_step(self, epochs: int) -> float:
-        """The same with a jitted step called from Python on batches gathered by NumPy."""
+        """The same with a jitted step called from Python on batches gathered by NumPy, on a device there."""
         batch, rows = self.workload.batch_rows, self.workload.rows
         rng = np.random.default_rng(self.seed)
-        x, y = np.asarray(self.x), np.asarray(self.y)
+        x, y = (self.x, self.y) if self.place.device == CUDA else (np.asarray(self.x), np.asarray(self.y))
         start = time.perf_counter()
         for _ in range(epochs):
             order = rng.permutation(rows)
