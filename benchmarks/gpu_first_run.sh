@@ -5,7 +5,7 @@
 #
 #   benchmarks/gpu_first_run.sh [FOLDER]        by default gpu-results
 #   FULL=1 benchmarks/gpu_first_run.sh          long samples in the benchmarks
-#   PYTHON=python3.12 benchmarks/gpu_first_run.sh
+#   PYTHON=python3.12 SANITIZER=/path/to/compute-sanitizer benchmarks/gpu_first_run.sh
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -128,7 +128,8 @@ cat "$results/benchmarks.log"
 
 # NVIDIA's sanitizer over a small run by every plan.
 
-sanitizer="$(command -v compute-sanitizer || find /usr/local/cuda*/bin -name compute-sanitizer 2> /dev/null | tail -n 1)"
+found="$(command -v compute-sanitizer || find /usr/local/cuda*/bin -name compute-sanitizer 2> /dev/null | tail -n 1)"
+sanitizer="${SANITIZER-$found}"
 if [[ -z $sanitizer ]]; then
     note sanitizer "not run: compute-sanitizer is not installed (it comes with the CUDA toolkit)"
     finish
