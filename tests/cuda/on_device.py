@@ -43,6 +43,14 @@ class OnDevice:
         self.launches.append((entry, blocks))
         self.device.launch(module, entry, blocks, shared, arguments)
 
+    def record(self, launches: Sequence[Any]) -> Any:
+        return [(x.entry, x.blocks) for x in launches], self.device.record(launches)
+
+    def replay(self, graph: Any, times: int) -> None:
+        entries, recorded = graph
+        self.launches += entries * times
+        self.device.replay(recorded, times)
+
 
 class OnCuda:
     """The package netc; ``compile`` makes models that compute on the device."""
