@@ -6,7 +6,7 @@ orders; among themselves these agree to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,16 +105,12 @@ def test_the_seed_network() -> None:
 
 @pytest.mark.parametrize("name", ["dense", "convolution", "softmax"])
 def test_ten_steps_of_a_reference(name: str) -> None:
-    ten_steps_of_a_reference(name, ("block, forward", "grid, mixed"))
-
-
-def ten_steps_of_a_reference(name: str, ways: Iterable[str]) -> None:
     reference = load(name, "float32")
     x, target = (a.reshape(-1, *a.shape[2:]) for a in (reference.input, reference.target))
     assert_agreement(
         lambda: netc.compile(FOLDER / f"{name}.net", seed=1),
         lambda m, on: m.fit(x, target, **on),
-        ways,
+        ("block, forward", "grid, mixed"),
     )
 
 
