@@ -22,12 +22,13 @@ find = device.find
 
 class OnDevice:
     """The device of this machine, made by what makes an emulator. blocks: of a grid, at most; for the mixed order as many as
-    the device holds. memory: what counts as free, at most. Threads are as many as code for a GPU is made for, and take turns
+    the device holds; once it was asked, what it said last. memory: what counts as free, at most. Threads are as many as code for a GPU is made for, and take turns
     as they like. Whatever else is asked, the device answers itself."""
 
     def __init__(self, threads: int = 64, blocks: int = 3, order: int = FORWARD, memory: int = 2**62) -> None:
         self.device: Any = find()
-        self.blocks, self.memory = ALL if order == MIXED else blocks, memory
+        self.most = ALL if order == MIXED else blocks
+        self.blocks, self.memory = blocks, memory
         self.launches: list[tuple[str, int]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -37,7 +38,8 @@ class OnDevice:
         return min(int(self.device.free_bytes()), self.memory)
 
     def most_blocks(self, module: Any, entry: str, shared: int) -> int:
-        return min(int(self.device.most_blocks(module, entry, shared)), self.blocks)
+        self.blocks = min(int(self.device.most_blocks(module, entry, shared)), self.most)
+        return self.blocks
 
     def launch(self, module: Any, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
         self.launches.append((entry, blocks))
