@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from . import devices
 from .compiler.graph import Graph
+from .compiler.loops.arrangement import many
 from .compiler.pipeline import build, build_cuda
 from .runtime.artifact import GRAIN, SLOT, Artifact
 from .runtime.cpu import Frame, Library, Run, aligned
@@ -43,11 +44,13 @@ class Engine(Protocol):
         """Goes on until the run is over or is asked to stop; calls ``poll`` now and then."""
 
 
-def compiled(model: Model, graphs: Mapping[str, Graph], executor: Executor | None) -> Artifact:
-    """The code of a run, for where it will be carried out."""
+def compiled(
+    model: Model, graphs: Mapping[str, Graph], executor: Executor | None, rows: Mapping[str, int]
+) -> Artifact:
+    """The code of a run, for where it will be carried out. rows: how many observations each graph sees at a time."""
     if executor is not None:
         return build_cuda(graphs, model.orders, train=True)
-    return build(graphs, model.orders, train=True, target=model.target)
+    return build(graphs, model.orders, train=True, target=model.target, many_rows=many(rows))
 
 
 def engine(model: Model, job: Job, threads: int, executor: Executor | None, plan: Plan | None) -> Engine:
