@@ -28,14 +28,15 @@ COMMITTED = "the committed run"
 
 
 def run(
-    workload: Workload, names: list[str], budget: float, threads: int, precision: str = FULL
+    workload: Workload, names: list[str], budget: float, threads: int, peak: float, precision: str = FULL
 ) -> report.Row:
-    """Measures one workload; a failure of ours becomes part of the table."""
+    """Measures one workload; a failure of ours becomes part of the table. peak: of one thread."""
     data = workload.data()
     try:
         ours = Ours(workload, data, threads, precision)
         losses = ours.losses(STEPS)
         samples = sample(ours.train, budget)
+        predicted = ours.predicted(peak)
     except Exception as error:  # the table must be whole even where a workload cannot be compiled yet
         return report.Row(
             workload.name,
@@ -52,7 +53,7 @@ def run(
         worst = difference(losses, runner.losses(STEPS))
         fits = worst <= (ROUNDED_AGREEMENT if full else AGREEMENT)
         results[name] = report.PeerResult(worst, sample(runner.train, budget) if fits else None)
-    return report.Row(workload.name, workload.flops, samples, results)
+    return report.Row(workload.name, workload.flops, samples, results, predicted=predicted)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,12 +93,14 @@ def main(
     found = []
     with keep_to(threads):
         peak = peak_flops(threads)
+        alone = peak if threads == 1 else peak_flops(1)
         click.echo(
             f"{report.processor()}, {threads} thread{'s' if threads > 1 else ''}: {peak / 1e9:.0f} GFLOP/s of FMA"
         )
         click.echo(report.heading(names))
         for name in chosen:
-            found.append(run(WORKLOADS[name], names, 0.4 if quick else 3.0, threads, precision))
+            budget = 0.4 if quick else 3.0
+            found.append(run(WORKLOADS[name], names, budget, threads, alone, precision))
             click.echo(report.line(found[-1], names, peak))
     timings = startup.measure(2 if quick else 7) if with_startup else []
     for timing in timings:

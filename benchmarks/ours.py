@@ -1,6 +1,6 @@
 """netc on a workload: one native call takes all steps of a sample.
 
-In: a workload. Out: ``Ours``, a runner like those of ``peers``. Only the public interface is used; a sample's time is
+In: a workload. Out: ``Ours``, a runner like those of ``peers``. Training uses the public interface alone; a sample's time is
 ``History.seconds``, the run without compilation.
 """
 
@@ -11,6 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 import netc
+from netc.forecast import forecast
+from netc.training import Trainer
 
 from .workloads import Workload
 
@@ -34,6 +36,12 @@ class Ours:
         rows = self.workload.batch_rows
         history = model.fit(self.x[:rows], self.y[:rows], epochs=steps, batch="full", threads=self.threads)
         return list(history.loss)
+
+    def predicted(self, peak: float) -> float:
+        """Seconds that the plan predicts for a step on one thread."""
+        rows = self.workload.batch_rows
+        trainer = Trainer(self.model, (self.x[:rows], self.y[:rows]), None, 1, "full", None, None, 1)
+        return forecast(trainer, peak).seconds
 
     def train(self, steps: int) -> float:
         per_epoch = self.workload.steps_per_epoch

@@ -26,25 +26,29 @@ class PeerResult:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One workload; ``flops`` a step. ``failure`` says why there is no time of ours."""
+    """One workload; ``flops`` a step. predicted: seconds of a step on one thread, by the plan. ``failure`` says why there
+    is no time of ours."""
 
     name: str
     flops: float
     ours: Samples | None
     peers: dict[str, PeerResult] = field(default_factory=dict)
     failure: str = ""
+    predicted: float = 0.0
 
 
 def heading(peers: Sequence[str]) -> str:
     columns = "".join(f"{p + ' us':>18}{'ratio':>8}" for p in peers)
-    return f"{'workload':<16}{'netc us':>18}{'FMA':>7}{columns}"
+    return f"{'workload':<16}{'netc us':>18}{'FMA':>7}{'planned':>9}{columns}"
 
 
 def line(row: Row, peers: Sequence[str], peak: float) -> str:
-    """A row of the table: ours, our share of the peak, each peer with how many times slower it is."""
+    """A row of the table: ours, our share of the peak, the predicted time over the measured one, each peer with how many
+    times slower it is."""
     if row.ours is None:
         return f"{row.name:<16}  {row.failure}"
-    text = f"{row.name:<16}{pair(row.ours):>18}{row.flops / row.ours.best / peak:>7.0%}"
+    share, planned = row.flops / row.ours.best / peak, row.predicted / row.ours.best
+    text = f"{row.name:<16}{pair(row.ours):>18}{share:>7.0%}{planned:>8.2f}x"
     for peer in peers:
         result = row.peers[peer]
         if result.samples is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .graph import ROWS, DType, Shape, Value
 from .loops.ir import (
@@ -52,6 +52,15 @@ class Machine:
     )  # fmt: skip
     start: float = 5e-9
     reached: float = 0.5
+
+    @staticmethod
+    def of_peak(peak: float, *, lanes: int, vector_bytes: int) -> Machine:
+        """A core that reaches so many float32 operations a second in vectors of that many lanes; bytes come from its caches
+        as fast in proportion."""
+        usual = Machine(vector_bytes=vector_bytes)
+        hertz = peak / (2 * usual.units * lanes)
+        levels = tuple((room, speed * hertz / usual.hertz) for room, speed in usual.levels)
+        return replace(usual, hertz=hertz, levels=levels)
 
     def operations(self, dtype: DType, *, vector: bool) -> float:
         """Operations a second that kernels reach, a multiplication with its addition counted as two."""

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..compiler.backends.llvm.target import CPUS, NATIVE
-from ..compiler.cost import Machine
 from ..compiler.elaborate import Precision
-from ..compiler.loops.lower import lower
-from ..compiler.plan import LayerPlan, duration, make_plan
+from ..compiler.plan import duration
 from ..devices import CPU
+from ..forecast import forecast
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..model import Model
 from ..runtime.peak import peak_flops
@@ -150,7 +149,7 @@ def measured(model: Model, batch: int | str | None, threads: int | None, seconds
     first, per_epoch = timed(model, training, 1, batch, threads)
     epochs = max(1, min(100_000, int(seconds / SAMPLES / per_epoch / first.steps_per_epoch)))
     steps = [timed(model, training, epochs, batch, threads)[1] for _ in range(SAMPLES)]
-    total = planned(model, first)
+    total = forecast(first, peak_flops(1))
     rows = [x[: first.batch] for x in inputs]
     one = [x[:1] for x in inputs]
     return Figures(
@@ -167,13 +166,6 @@ def timed(
     trainer = Trainer(model, training, None, epochs, batch, None, None, threads)
     history = trainer.run()
     return trainer, history.seconds / max(trainer.native.get("step"), 1)
-
-
-def planned(model: Model, trainer: Trainer) -> LayerPlan:
-    graph = trainer.graphs["step"]
-    width = model.target.vector_bytes
-    unit = lower(graph, model.orders, vector_bytes=width)
-    return make_plan(model.network, graph, unit, trainer.batch, Machine(vector_bytes=width)).total
 
 
 def called(run: Callable[[], object]) -> float:
