@@ -10,8 +10,8 @@ from ..runtime import cache
 from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
 from .backends.cuda.module import Entry as CudaEntry
 from .backends.cuda.module import Module as CudaModule
-from .backends.cuda.program import run_text as cuda_run_text
-from .backends.cuda.program import train_entry
+from .backends.cuda.nodes import Nodes, either, nodes
+from .backends.cuda.program import prelude_text, train_entry
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
@@ -66,15 +66,18 @@ def _built_cuda(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Art
     split = len(part(units["step"], False)) if train else None
     entries = {n: module.add(unit, n, split if n == "step" else None) for n, unit in units.items()}
     layouts = {n: _layout(entries[n], unit) for n, unit in units.items()}
-    totals = _totals(graphs)
+    totals, launches = _totals(graphs), Nodes()
     if train:
         tables = {n: e.buffers for n, e in entries.items()}
         program = training(units, tables, totals)
-        module.functions.append(cuda_run_text(program))
-        module.entries.append(train_entry(program, tables["step"], tables.get("evaluate", ())))
+        held = tables.get("evaluate", ())
+        launches = nodes(program, entries["step"].calls, split or 0, len(held))
+        module.functions.append(prelude_text())
+        module.entries.append(either(train_entry(program, tables["step"], held), launches.text))
     return Artifact(
-        module.text().encode(), layouts, "netc_train" if train else None, totals, module.most_rows
-    )
+        module.text().encode(), layouts, "netc_train" if train else None, totals, module.most_rows,
+        launches.rounds, launches.between,
+    )  # fmt: skip
 
 
 def _totals(graphs: Mapping[str, Graph]) -> tuple[str, ...]:

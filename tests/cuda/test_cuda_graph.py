@@ -1,0 +1,189 @@
+"""The plan ``graph``: a step as launches of its own, replayed. What it must share with the other plans, and what it alone can
+get wrong: steps that are replayed behind the place where the run is left.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from emulator import FORWARD, MIXED
+from test_cuda_training import emulated, emulator, rows, small
+
+import netc
+from netc.grammar.diagnostics import CompileError
+from netc.runtime.artifact import LaunchLayout, RoundLayout
+from netc.runtime.cuda import plans, units
+from netc.runtime.cuda.plans import Plan, choose
+from netc.runtime.cuda.recorded import MOST_NODES, MOST_STEPS, Recorded, count, steps_of
+from netc.training import Diverged, Trainer
+
+SETTINGS = "loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 4; epochs = 6; shuffle = true"
+NETWORKS = {
+    "a recurrence": "net a { input x: [7, 2]; gru(3); last; linear(1) }",
+    "random draws and running averages": (
+        "net a { input x: [6]; linear(9); batch_norm(); relu; dropout(0.4); linear(1) }"
+    ),
+}
+IDLE = "    if (!goes_on(control)) return;\n"
+
+
+def run_of(plan: Plan, order: int = FORWARD) -> tuple[netc.Model, Trainer]:
+    with emulated(emulator(order)):
+        model = small(SETTINGS).cuda()
+        return model, Trainer(model, rows(20), rows(9, 1), None, None, None, 2, None, plan)
+
+
+def left_behind(model: netc.Model, trainer: Trainer) -> list[bytes]:
+    return [model.memory.block.tobytes(), trainer.history.tobytes(), trainer.best.tobytes()]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_bits_as_one_block(name: str) -> None:
+    rng = np.random.default_rng(3)
+    found = []
+    for plan in (Plan.block, Plan.graph):
+        device = emulator(MIXED)
+        with emulated(device):
+            source = f"{NETWORKS[name]}\ntrain {{ {SETTINGS} }}"
+            model = netc.compile(source=source, seed=4, device="cuda")
+            rng = np.random.default_rng(3)
+            x = rng.normal(size=(14, *model.network.inputs[0].shape)).astype(np.float32)
+            history = model.fit(x, rng.normal(size=(14, 1)).astype(np.float32), plan=plan)
+        found.append((history.loss, model.memory.block.tobytes()))
+    assert found[0] == found[1]
+    assert len(device.launches) > 100
+
+
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the run after every step."""
+    monkeypatch.setattr("netc.runtime.cuda.run.LAUNCH_SECONDS", 0)
+
+
+def too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replays three steps more than are wanted."""
+    real = Recorded.replay
+    monkeypatch.setattr(Recorded, "replay", lambda self, steps: real(self, steps + 3))
+
+
+def idle_when_left(monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether steps replayed behind a pause, the end of an epoch, the end of the run change nothing."""
+    model, trainer = run_of(Plan.block)
+    trainer.run()
+    wanted = left_behind(model, trainer)
+    too_many(monkeypatch)
+    found = []
+    for paused in (False, True):
+        if paused:
+            one_by_one(monkeypatch)
+        model, trainer = run_of(Plan.graph)
+        trainer.run()
+        found.append(left_behind(model, trainer))
+    return found == [wanted, wanted]
+
+
+def test_steps_behind_the_place_where_the_run_is_left_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert idle_when_left(monkeypatch)
+
+
+@pytest.mark.parametrize("entries", [r"netc_node\d+", "netc_sum"])
+def test_an_entry_that_does_not_ask_whether_to_run_is_found(
+    entries: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planted fault."""
+    plant(monkeypatch, entries)
+    assert not idle_when_left(monkeypatch)
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, entries: str) -> None:
+    """Takes the question out of the entries of a module."""
+    real = units.whole_text
+
+    def text(code: str, **options: bool) -> str:
+        whole = real(code, **options)
+        pattern = rf"({entries}\(long long \*control[^{{]*{{\n){re.escape(IDLE)}"
+        changed, many = re.subn(pattern, r"\1", whole)
+        assert many > 0
+        return changed
+
+    monkeypatch.setattr(units, "whole_text", text)
+
+
+def diverged() -> tuple[int, list[bool]]:
+    """The step of a run that diverges in the middle of a graph, and which parameters are finite then."""
+    model = small("loss = mse_loss(); optimizer = sgd(lr = 1e6); batch = 1; epochs = 50")
+    with emulated(emulator(FORWARD)), pytest.raises(Diverged) as caught:
+        model.cuda().fit(*rows(40), plan=Plan.graph)
+    return caught.value.step, [bool(np.isfinite(v).all()) for v in model.parameters().values()]
+
+
+def test_an_update_behind_a_loss_that_is_not_finite_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault again, with no step more than are wanted."""
+    right = diverged()
+    plant(monkeypatch, r"netc_node\d+")
+    assert diverged() != right
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 6, 9])
+def test_an_interruption_at_any_moment_leaves_a_run_to_go_on_with(
+    moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last step of an epoch and the launch that ends it, too."""
+    whole = run_of(Plan.block)
+    whole[1].run()
+    device = emulator(FORWARD)
+    with emulated(device):
+        model = small(SETTINGS).cuda()
+        trainer = Trainer(model, rows(20), rows(9, 1), None, None, None, 2, None, Plan.graph)
+    done = 0
+
+    def interrupted(real: Any) -> Any:
+        def call(*given: Any) -> None:
+            nonlocal done
+            real(*given)
+            done += 1
+            if done == moment:
+                raise KeyboardInterrupt
+
+        return call
+
+    monkeypatch.setattr(device, "launch", interrupted(device.launch))
+    monkeypatch.setattr(device, "replay", interrupted(device.replay))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert trainer.native.get("row") < 20, "an epoch is used up, and not ended"
+    trainer.run()
+    assert left_behind(model, trainer) == left_behind(*whole)
+
+
+def test_a_line_search_has_no_graph() -> None:
+    model = small("loss = mse_loss(); optimizer = lbfgs(); batch = full; epochs = 2")
+    device = emulator(FORWARD)
+    with emulated(device), pytest.raises(CompileError) as caught:
+        model.cuda().fit(*rows(16), plan="graph")
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0805"
+    assert found.primary.span.text == "lbfgs()"
+    assert not device.launches
+    assert {choose(work, 0) for work in (1, 10**7, 10**13)} == {Plan.block, Plan.grid}
+
+
+def test_the_plan_grows_with_the_step() -> None:
+    chosen = [choose(10**exponent, 20) for exponent in range(3, 13)]
+    assert chosen == sorted(chosen, key=list(Plan).index)
+    assert set(chosen) == set(Plan)
+    assert plans.seconds(Plan.graph, 0, 20) > plans.seconds(Plan.grid, 0, 20) > 0
+
+
+def test_how_many_steps_a_graph_has() -> None:
+    def step(times: int) -> tuple[RoundLayout, ...]:
+        launch = LaunchLayout("netc_node0", (1, 0))
+        return RoundLayout(1, (launch, launch)), RoundLayout(times, (launch,))
+
+    assert count(step(5)) == 7
+    assert steps_of(step(5), 1000) == MOST_STEPS
+    assert steps_of(step(5), 3) == 3
+    assert steps_of(step(MOST_NODES // 2), 1000) == 1
+    assert steps_of(step(10 * MOST_NODES), 1000) == 1
