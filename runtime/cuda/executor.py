@@ -66,7 +66,7 @@ class Executor(Protocol):
 
     def record(self, launches: Sequence[Launch]) -> Any:
         """A graph of launches, which is kept by what is returned. Each begins when the one before it has ended; within one
-        no block may wait for another."""
+        no block may wait for another. Raises MemoryError when there is no room for it."""
 
     def replay(self, graph: Any, times: int) -> None:
         """Starts the launches of a graph, so many times over."""

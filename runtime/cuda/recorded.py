@@ -11,7 +11,7 @@ from typing import Any
 
 from ..artifact import LaunchLayout, RoundLayout
 from ..job import Job
-from .executor import Executor, Launch
+from .executor import DeviceFailed, Executor, Launch
 
 MOST_STEPS = 16
 """Steps of a graph: starting one is shared among so many."""
@@ -38,8 +38,16 @@ class Recorded:
         rounds = job.artifact.step
         self.steps = steps_of(rounds, -(-job.settings["rows"] // job.batch))
         step = list(self._step(rounds))
-        self.one = executor.record(step)
-        self.several = executor.record(step * self.steps) if self.steps > 1 else self.one
+        self.one = self._recorded(step)
+        self.several = self._recorded(step * self.steps) if self.steps > 1 else self.one
+
+    def _recorded(self, launches: Sequence[Launch]) -> Any:
+        """How much memory a graph takes is the driver's affair, and not known beforehand."""
+        try:
+            return self.executor.record(launches)
+        except MemoryError as error:
+            message = f"a graph of {len(launches):,} launches does not fit into its memory ({error})"
+            raise DeviceFailed(message) from None
 
     def _step(self, rounds: Sequence[RoundLayout]) -> Iterator[Launch]:
         for part in rounds:

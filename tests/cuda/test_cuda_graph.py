@@ -21,10 +21,16 @@ from netc.runtime.cuda.recorded import MOST_NODES, MOST_STEPS, Recorded, count, 
 from netc.training import Diverged, Trainer
 
 SETTINGS = "loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 4; epochs = 6; shuffle = true"
-NETWORKS = {
-    "a recurrence": "net a { input x: [7, 2]; gru(3); last; linear(1) }",
+PROGRAMS = {
+    "a recurrence": ("input x: [7, 2]; gru(3); last; linear(1)", SETTINGS),
     "random draws and running averages": (
-        "net a { input x: [6]; linear(9); batch_norm(); relu; dropout(0.4); linear(1) }"
+        "input x: [6]; linear(9); batch_norm(); relu; dropout(0.4); linear(1)",
+        SETTINGS,
+    ),
+    "schedules and averaged weights": (
+        "input x: [6]; linear(9); tanh; linear(1)",
+        "loss = mse_loss(); optimizer = sgd(lr = reduce_on_plateau(0.5, factor = 0.5, patience = 0)); batch = 4; "
+        "steps = 22; ema = 0.9; metrics = [mae]; stop = early_stop(patience = 9)",
     ),
 }
 IDLE = "    if (!goes_on(control)) return;\n"
@@ -40,19 +46,20 @@ def left_behind(model: netc.Model, trainer: Trainer) -> list[bytes]:
     return [model.memory.block.tobytes(), trainer.history.tobytes(), trainer.best.tobytes()]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_the_same_bits_as_one_block(name: str) -> None:
-    rng = np.random.default_rng(3)
+    network, settings = PROGRAMS[name]
     found = []
     for plan in (Plan.block, Plan.graph):
         device = emulator(MIXED)
         with emulated(device):
-            source = f"{NETWORKS[name]}\ntrain {{ {SETTINGS} }}"
+            source = f"net a {{ {network} }}\ntrain {{ {settings} }}"
             model = netc.compile(source=source, seed=4, device="cuda")
             rng = np.random.default_rng(3)
-            x = rng.normal(size=(14, *model.network.inputs[0].shape)).astype(np.float32)
-            history = model.fit(x, rng.normal(size=(14, 1)).astype(np.float32), plan=plan)
-        found.append((history.loss, model.memory.block.tobytes()))
+            x = rng.normal(size=(23, *model.network.inputs[0].shape)).astype(np.float32)
+            y = rng.normal(size=(23, 1)).astype(np.float32)
+            history = model.fit(x[:14], y[:14], validation=(x[14:], y[14:]), plan=plan)
+        found.append((history.rows, history.best_epoch, history.status, model.memory.block.tobytes()))
     assert found[0] == found[1]
     assert len(device.launches) > 100
 
@@ -208,3 +215,17 @@ def test_how_many_steps_a_graph_has() -> None:
     assert steps_of(step(5), 3) == 3
     assert steps_of(step(MOST_NODES // 2), 1000) == 1
     assert steps_of(step(10 * MOST_NODES), 1000) == 1
+
+
+def test_a_graph_without_room_is_a_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = emulator(FORWARD)
+
+    def record(launches: Any) -> Any:
+        raise MemoryError("status 2")
+
+    monkeypatch.setattr(device, "record", record)
+    with emulated(device), pytest.raises(CompileError) as caught:
+        small(SETTINGS).cuda().fit(*rows(20), plan="graph")
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0804"
+    assert "launches does not fit into its memory (status 2)" in found.message
