@@ -177,7 +177,7 @@ class Device:
             for launch in launches:
                 self._start(launch, stream, together=False)
         except BaseException:
-            with suppress(DeviceFailed):
+            with suppress(DeviceFailed, MemoryError):
                 self._asked(stream.end_capture)
             raise
         return self._asked(stream.end_capture)
