@@ -94,11 +94,19 @@ class Artifact:
 
 def pack(artifact: Artifact) -> bytes:
     """The artifact as bytes: a line of JSON, then the code."""
-    units = {name: asdict(unit) for name, unit in artifact.units.items()}
+    units = {
+        name: _fields(unit) | {"table": [_fields(t) for t in unit.table]}
+        for name, unit in artifact.units.items()
+    }
     head: dict[str, Any] = {"units": units, "train": artifact.train, "totals": artifact.totals}
     head |= {"most_rows": artifact.most_rows, "between": artifact.between}
     head["step"] = [asdict(part) for part in artifact.step]
     return json.dumps(head).encode() + b"\n" + artifact.code
+
+
+def _fields(record: TensorLayout | UnitLayout) -> dict[str, Any]:
+    """Its fields as they are; ``asdict`` copies all that is in them."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def unpack(content: bytes) -> Artifact:
