@@ -71,7 +71,9 @@ def main(
     names = asked if precision == FULL else [FULL]
     with keep_to(threads):
         peak = peak_flops(threads)
-        found = _on_the_cpu(_chosen(rows, WORKLOADS), names, budget, Place(threads, CPU, precision), peak)
+        alone = peak if threads == 1 else peak_flops(1)
+        place = Place(threads, CPU, precision)
+        found = _on_the_cpu(_chosen(rows, WORKLOADS), names, budget, place, (peak, alone))
     timings = startup.measure(2 if quick else 7) if with_startup else []
     for timing in timings:
         click.echo(report.startup_line(timing))
@@ -84,14 +86,16 @@ def main(
 
 
 def _on_the_cpu(
-    names: list[str], beside: list[str], budget: float, place: Place, peak: float
+    names: list[str], beside: list[str], budget: float, place: Place, peaks: tuple[float, float]
 ) -> list[report.Row]:
+    """peaks: of all threads, and of one."""
+    peak, alone = peaks
     plural = "s" if place.threads > 1 else ""
     click.echo(f"{report.processor()}, {place.threads} thread{plural}: {peak / 1e9:.0f} GFLOP/s of FMA")
     click.echo(report.heading(beside))
     found = []
     for name in names:
-        found.append(measured(WORKLOADS[name], beside, budget, place))
+        found.append(measured(WORKLOADS[name], beside, budget, place, alone))
         click.echo(report.line(found[-1], beside, peak))
     return found
 

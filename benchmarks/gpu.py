@@ -60,7 +60,7 @@ def run(names: Sequence[str], beside: Sequence[str], budget: float) -> dict[str,
     charged = costs.measure(found)
     for text in costs.lines(charged):
         click.echo(text)
-    click.echo(report.heading(columns, "TFLOP/s") + report.COMPILATION)
+    click.echo(report.heading(columns, report.DEVICE_RATE) + report.COMPILATION)
     rows = []
     for name in names:
         workload, precision = ROWS[name]

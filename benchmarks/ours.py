@@ -1,6 +1,6 @@
 """netc on a workload: one native call takes all steps of a sample, on a device launches of some milliseconds.
 
-In: a workload. Out: ``Ours``, a runner like those of ``peers``. Only the public interface is used; a sample's time is
+In: a workload. Out: ``Ours``, a runner like those of ``peers``. Training uses the public interface alone; a sample's time is
 ``History.seconds``, the run without compilation.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 import netc
+from netc.forecast import forecast
+from netc.training import Trainer
 
 from .place import Place
 from .workloads import Workload
@@ -47,6 +49,12 @@ class Ours:
         rows, place = self.workload.batch_rows, self.place
         x, y = self.x[:rows], self.y[:rows]
         return model.fit(x, y, epochs=steps, batch="full", threads=place.threads, plan=place.plan)
+
+    def predicted(self, peak: float) -> float:
+        """Seconds that the plan predicts for a step on one thread."""
+        rows = self.workload.batch_rows
+        trainer = Trainer(self.model, (self.x[:rows], self.y[:rows]), None, 1, "full", None, None, 1)
+        return forecast(trainer, peak).seconds
 
     def train(self, steps: int) -> float:
         per_epoch = self.workload.steps_per_epoch

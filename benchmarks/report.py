@@ -30,13 +30,15 @@ class PeerResult:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One workload; ``flops`` a step. ``failure`` says why there is no time of ours. compilation: measured on a device."""
+    """One workload; ``flops`` a step. predicted: seconds of a step on one thread, by the plan. ``failure`` says why there
+    is no time of ours. compilation: measured on a device, where nothing is predicted."""
 
     name: str
     flops: float
     ours: Samples | None
     peers: dict[str, PeerResult] = field(default_factory=dict)
     failure: str = ""
+    predicted: float = 0.0
     precision: str = FULL
     compilation: Compilation | None = None
 
@@ -45,19 +47,26 @@ COMPILATION = f"{'first s':>10}{'kept s':>8}"
 """Compilation until the first step, with nothing kept from before and with everything."""
 
 
-def heading(peers: Sequence[str], rate: str = "FMA") -> str:
+CPU_SHARES, DEVICE_RATE = f"{'FMA':>7}{'planned':>9}", f"{'TFLOP/s':>9}"
+"""What stands behind our time."""
+
+
+def heading(peers: Sequence[str], shares: str = CPU_SHARES) -> str:
     columns = "".join(f"{p + ' us':>18}{'ratio':>8}" for p in peers)
-    return f"{'workload':<16}{'netc us':>18}{rate:>7}{columns}"
+    return f"{'workload':<16}{'netc us':>18}{shares}{columns}"
 
 
 def line(row: Row, peers: Sequence[str], peak: float | None) -> str:
-    """A row of the table: ours, our share of the peak, or without one our TFLOP/s, each peer with how many times slower it
-    is."""
+    """A row of the table: ours; our share of the peak and the predicted time over the measured one, or without a peak our
+    TFLOP/s; each peer with how many times slower it is."""
     if row.ours is None:
         return f"{row.name:<16}  {row.failure}"
     rate = row.flops / row.ours.best
     text = f"{row.name:<16}{pair(row.ours):>18}"
-    text += f"{rate / peak:>7.0%}" if peak is not None else f"{number(rate / 1e12):>7}"
+    if peak is None:
+        text += f"{number(rate / 1e12):>9}"
+    else:
+        text += f"{rate / peak:>7.0%}{row.predicted / row.ours.best:>8.2f}x"
     for peer in peers:
         result = row.peers[peer]
         if result.difference is None:

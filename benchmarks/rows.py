@@ -27,15 +27,19 @@ SLOW = 2.0
 """Seconds that a first run may take, an epoch at least, for others to follow it."""
 
 
-def measured(workload: Workload, names: Sequence[str], budget: float, place: Place) -> report.Row:
-    """A failure of ours becomes part of the table. On a device everything is compiled anew, and timed."""
+def measured(
+    workload: Workload, names: Sequence[str], budget: float, place: Place, peak: float = 0.0
+) -> report.Row:
+    """peak: of one thread of the CPU, from which a step is predicted. A failure of ours becomes part of the table. On a device everything is compiled anew, and timed."""
     if place.device != CUDA:
-        return _measured(workload, names, budget, place)
+        return _measured(workload, names, budget, place, peak)
     with empty_cache():
-        return _measured(workload, names, budget, place)
+        return _measured(workload, names, budget, place, peak)
 
 
-def _measured(workload: Workload, names: Sequence[str], budget: float, place: Place) -> report.Row:
+def _measured(
+    workload: Workload, names: Sequence[str], budget: float, place: Place, peak: float
+) -> report.Row:
     data = workload.data()
     row = report.Row(workload.name, workload.flops, None, precision=place.precision)
     clock = sample if place.device != CUDA else patient_sample
@@ -44,6 +48,7 @@ def _measured(workload: Workload, names: Sequence[str], budget: float, place: Pl
         ours = Ours(workload, data, place)
         losses = ours.losses(STEPS)
         samples = clock(ours.train, budget)
+        predicted = ours.predicted(peak) if place.device != CUDA else 0.0
     except Exception as error:  # the table must be whole even where a workload cannot be compiled yet
         return replace(row, failure=first_line(error))
 
@@ -54,7 +59,7 @@ def _measured(workload: Workload, names: Sequence[str], budget: float, place: Pl
         return report.PeerResult(worst, clock(runner.train, budget) if fits else None)
 
     results = {name: beside(name) if place.device != CUDA else _or_failure(name, beside) for name in names}
-    return replace(row, ours=samples, peers=results, compilation=compiled)
+    return replace(row, ours=samples, peers=results, compilation=compiled, predicted=predicted)
 
 
 def patient_sample(run: Callable[[int], float], budget: float) -> Samples:

@@ -1,17 +1,17 @@
 """What a step costs: operations of a graph, bytes and time of its kernels, by a roofline.
 
 In: graphs, kernels, a number of rows and a ``Machine``. Out: FLOPs and ``Cost`` records. A kernel takes as long as its
-arithmetic at what kernels reach of the peak or its memory traffic at the bandwidth of the smallest cache that holds it,
-whichever is longer.
+instructions (``cycles.py``) or its memory traffic at the bandwidth of the smallest cache that holds it, whichever is longer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .graph import ROWS, DType, Shape, Value
+from .cycles import cycles
+from .graph import ROWS, Shape, Value
 from .loops.ir import (
     Apply,
     Axis,
@@ -40,8 +40,7 @@ RANDOM_COST = 40
 class Machine:
     """One core.
 
-    levels: (bytes of a cache, bytes a second from it), the last one memory. start: seconds a kernel. reached: the part of
-    the arithmetic peak that kernels reach, from measured steps of the examples.
+    levels: (bytes of a cache, bytes a second from it), the last one memory. start: cycles a kernel.
     """
 
     vector_bytes: int = 64
@@ -50,13 +49,16 @@ class Machine:
     levels: tuple[tuple[float, float], ...] = (
         (32e3, 200e9), (1e6, 110e9), (32e6, 90e9), (math.inf, 25e9),
     )  # fmt: skip
-    start: float = 5e-9
-    reached: float = 0.5
+    start: float = 30
 
-    def operations(self, dtype: DType, *, vector: bool) -> float:
-        """Operations a second that kernels reach, a multiplication with its addition counted as two."""
-        lanes = self.vector_bytes // dtype.itemsize if vector else 1
-        return 2 * self.units * lanes * self.hertz * self.reached
+    @staticmethod
+    def of_peak(peak: float, *, lanes: int, vector_bytes: int) -> Machine:
+        """A core that reaches so many float32 operations a second in vectors of that many lanes; bytes come from its caches
+        as fast in proportion."""
+        usual = Machine(vector_bytes=vector_bytes)
+        hertz = peak / (2 * usual.units * lanes)
+        levels = tuple((room, speed * hertz / usual.hertz) for room, speed in usual.levels)
+        return replace(usual, hertz=hertz, levels=levels)
 
     def bandwidth(self, size: float) -> float:
         """Bytes a second for so many bytes used again and again."""
@@ -118,9 +120,8 @@ def kernel_cost(scheduled: Scheduled, rows: int, machine: Machine) -> Cost:
     parts = points_of(kernel)
     work = sum(operations(e, axes, rows) for e, axes in parts.items())
     moved = sum(_touched(kernel, parts, rows).values())
-    kind = max((s.buffer.dtype for s in kernel.stores), key=lambda d: d.itemsize if d.is_float else 4)
-    peak = machine.operations(kind, vector=bool(scheduled.schedule.lanes))
-    seconds = max(work / peak, moved / machine.bandwidth(moved)) + machine.start
+    computing = (cycles(scheduled, rows) + machine.start) / machine.hertz
+    seconds = max(computing, moved / machine.bandwidth(moved))
     times = 1 if kernel.repeat is None else int(kernel.repeat.axis.extent)  # type: ignore[arg-type]
     return Cost(work, moved, seconds) * times
 

@@ -10,8 +10,8 @@ from ..runtime import cache
 from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
 from .backends.cuda.module import Entry as CudaEntry
 from .backends.cuda.module import Module as CudaModule
-from .backends.cuda.program import run_text as cuda_run_text
-from .backends.cuda.program import train_entry
+from .backends.cuda.nodes import Nodes, either, nodes
+from .backends.cuda.program import prelude_text, train_entry
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
@@ -40,16 +40,18 @@ def model_layout(graph: Graph) -> tuple[tuple[TensorLayout, ...], int]:
 
 
 def build(
-    graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False, target: Target | None = None
-) -> Artifact:
+    graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False, target: Target | None = None,
+    many_rows: frozenset[str] = frozenset(),
+) -> Artifact:  # fmt: skip
     """An artifact with an entry for each graph; ``train`` adds the run over ``step`` and ``evaluate``.
 
-    target: the CPU it is for, by default this machine's.
+    target: the CPU it is for, by default this machine's. many_rows: the graphs that will see many observations at a time
+    (``loops/arrangement.py``).
     """
     target = target or native()
     state = source_state(Path(__file__).parent)
-    name = cache.key(describe(graphs, orders), f"{train}", target.description, state)
-    return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train, target))))
+    name = cache.key(describe(graphs, orders), f"{train} {sorted(many_rows)}", target.description, state)
+    return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train, target, many_rows))))
 
 
 def build_cuda(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
@@ -64,15 +66,18 @@ def _built_cuda(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Art
     split = len(part(units["step"], False)) if train else None
     entries = {n: module.add(unit, n, split if n == "step" else None) for n, unit in units.items()}
     layouts = {n: _layout(entries[n], unit) for n, unit in units.items()}
-    totals = _totals(graphs)
+    totals, launches = _totals(graphs), Nodes()
     if train:
         tables = {n: e.buffers for n, e in entries.items()}
         program = training(units, tables, totals)
-        module.functions.append(cuda_run_text(program))
-        module.entries.append(train_entry(program, tables["step"], tables.get("evaluate", ())))
+        held = tables.get("evaluate", ())
+        launches = nodes(program, entries["step"].calls, split or 0, len(held))
+        module.functions.append(prelude_text())
+        module.entries.append(either(train_entry(program, tables["step"], held), launches.text))
     return Artifact(
-        module.text().encode(), layouts, "netc_train" if train else None, totals, module.most_rows
-    )
+        module.text().encode(), layouts, "netc_train" if train else None, totals, module.most_rows,
+        launches.rounds, launches.between,
+    )  # fmt: skip
 
 
 def _totals(graphs: Mapping[str, Graph]) -> tuple[str, ...]:
@@ -82,11 +87,15 @@ def _totals(graphs: Mapping[str, Graph]) -> tuple[str, ...]:
     )
 
 
-def _built(graphs: Mapping[str, Graph], orders: Orders, train: bool, target: Target) -> Artifact:
+def _built(
+    graphs: Mapping[str, Graph], orders: Orders, train: bool, target: Target, many_rows: frozenset[str]
+) -> Artifact:
     module = Module()
     units: dict[str, Unit] = {}
     entries: dict[str, Entry] = {}
-    text, totals = module_text(graphs, orders, module, units, entries, target, train=train)
+    text, totals = module_text(
+        graphs, orders, module, units, entries, target, train=train, many_rows=many_rows
+    )
     layouts = {n: _layout(entries[n], units[n]) for n in graphs}
     return Artifact(llvm.compile_text(text, target), layouts, "train" if train else None, totals)
 
@@ -123,10 +132,13 @@ def module_text(
     target: Target,
     *,
     train: bool,
+    many_rows: frozenset[str] = frozenset(),
 ) -> tuple[str, tuple[str, ...]]:
     """The LLVM text of some graphs, and the names of the metric totals in the order of the history."""
     for name, graph in graphs.items():
-        unit = units[name] = lower(graph, orders, vector_bytes=target.vector_bytes)
+        unit = units[name] = lower(
+            graph, orders, vector_bytes=target.vector_bytes, many_rows=name in many_rows
+        )
         split = unit.outputs["loss"] if train and name == "step" else None
         entries[name] = module.add(unit, name, split)
     totals = _totals(graphs)

@@ -50,7 +50,8 @@ def plan_of(name: Plan | str | None) -> Plan | None:
     if name is None or isinstance(name, Plan):
         return name
     if name not in list(Plan):
-        raise ValueError(f"plan is {' or '.join(Plan)}, not {name!r}")
+        *first, last = Plan
+        raise ValueError(f"plan is {', '.join(first)} or {last}, not {name!r}")
     return Plan(name)
 
 
@@ -103,6 +104,13 @@ def reported(model: Model, what: str) -> Iterator[None]:
         raise CompileError((Diagnostic("E0804", message, Label(place(model)), help=help),)) from None
 
 
+def no_graph(model: Model) -> Diagnostic:
+    """For a run by graphs that the optimizer does not allow."""
+    message = "plan graph needs steps of the same launches each, and this optimizer's line search evaluates as often as it must"
+    help = "plan block or grid runs line searches; an optimizer without one, such as adam, runs by graphs"
+    return Diagnostic("E0805", message, Label(model._need_plan().optimizers.groups[0].call.span), help=help)
+
+
 def _too_large(model: Model, what: str, error: NotEnough) -> Diagnostic:
     message = f"{what} takes {gib(error.needed)} of the device's memory, {gib(error.free)} are free"
     parts = sorted(error.parts.items(), key=lambda part: -part[1])
@@ -111,4 +119,6 @@ def _too_large(model: Model, what: str, error: NotEnough) -> Diagnostic:
     return Diagnostic("E0505", message, Label(place(model)), notes=notes, help=help)
 
 
-__all__ = ["CPU", "CUDA", "DEVICES", "DeviceUnit", "checked", "executor", "place", "plan_of", "reported"]
+__all__ = [
+    "CPU", "CUDA", "DEVICES", "DeviceUnit", "checked", "executor", "no_graph", "place", "plan_of", "reported",
+]  # fmt: skip

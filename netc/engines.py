@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from . import devices
 from .compiler.graph import Graph
+from .compiler.loops.arrangement import many
 from .compiler.pipeline import build, build_cuda
+from .grammar.diagnostics import CompileError
 from .runtime.artifact import GRAIN, SLOT, Artifact
 from .runtime.cpu import Frame, Library, Run, aligned
 from .runtime.cuda import run as cuda_run
 from .runtime.cuda.executor import Executor
 from .runtime.cuda.plans import Plan, choose
+from .runtime.cuda.recorded import count
 from .runtime.cuda.units import Library as CudaLibrary
 from .runtime.job import Job
 
@@ -43,24 +46,28 @@ class Engine(Protocol):
         """Goes on until the run is over or is asked to stop; calls ``poll`` now and then."""
 
 
-def compiled(model: Model, graphs: Mapping[str, Graph], executor: Executor | None) -> Artifact:
-    """The code of a run, for where it will be carried out."""
+def compiled(
+    model: Model, graphs: Mapping[str, Graph], executor: Executor | None, rows: Mapping[str, int]
+) -> Artifact:
+    """The code of a run, for where it will be carried out. rows: how many observations each graph sees at a time."""
     if executor is not None:
         return build_cuda(graphs, model.orders, train=True)
-    return build(graphs, model.orders, train=True, target=model.target)
+    return build(graphs, model.orders, train=True, target=model.target, many_rows=many(rows))
 
 
 def engine(model: Model, job: Job, threads: int, executor: Executor | None, plan: Plan | None) -> Engine:
-    """Raises CompileError (E0505) where the device's memory is too small."""
+    """Raises CompileError: E0505 where the device's memory is too small, E0805 for a plan that the step does not allow."""
     if executor is None:
         return on_cpu(model, job, threads)
+    if plan is Plan.graph and not job.artifact.step:
+        raise CompileError((devices.no_graph(model),))
     with devices.reported(model, "the run"):
         return on_device(job, executor, plan)
 
 
 def on_device(job: Job, executor: Executor, plan: Plan | None) -> cuda_run.Run:
     fixed, per_row = job.artifact.units["step"].work
-    chosen = plan or choose(fixed + per_row * job.batch)
+    chosen = plan or choose(fixed + per_row * job.batch, count(job.artifact.step))
     return cuda_run.Run(CudaLibrary(job.artifact, executor), job, chosen)
 
 

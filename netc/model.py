@@ -403,10 +403,10 @@ class Model:
 
         arrays: the inputs, the target, then what else the loss reads; none to train on the file's own data block. What is None is as the train
         block says. batch: rows a step, or "full". validation: the same arrays of other rows, for ``validation_loss``,
-        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch. plan: on a CUDA device how wide the run
-        is, ``block`` or ``grid``; without it as a step is worth.
+        metrics and ``stop``. on_epoch: called with an ``EpochRow`` after each epoch. plan: on a CUDA device how the run
+        is spread, ``block``, ``grid`` or ``graph``; without it as a step is worth.
 
-        Raises CompileError (E0505) for a run that is too large for the device, ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
+        Raises CompileError for a run that is too large for the device (E0505) or a line search by ``graph`` (E0805), ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
         """
 
         for name, value in (("epochs", epochs), ("batch", batch), ("threads", threads)):

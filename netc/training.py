@@ -137,13 +137,14 @@ class Trainer:
             )
             self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
-        artifact = compiled(model, graphs, self.executor)
+        chunk = min(max(self.batch, 64), 1024)
+        artifact = compiled(model, graphs, self.executor, {"step": self.batch, "evaluate": chunk})
         self.totals = artifact.totals
         block = model.memory.block
         settings = {
             "rows": self.rows, "batch": self.batch, "end_epoch": self.epochs, "end_step": self.steps, "seed": self.seed,
             "shuffle": int(self.shuffle), "validation_rows": len(self.held["target"]) if self.held else 0,
-            "chunk": min(max(self.batch, 64), 1024), "patience": plan.patience or 0, "model_bytes": len(block),
+            "chunk": chunk, "patience": plan.patience or 0, "model_bytes": len(block),
             "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch,
             "total_steps": min(self.steps, self.epochs * self.steps_per_epoch),
         }  # fmt: skip

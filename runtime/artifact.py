@@ -58,10 +58,29 @@ class UnitLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchLayout:
+    """A launch of a training step on a CUDA device: its entry, and how many threads have something to do in it, as a fixed
+    number and one for each row."""
+
+    entry: str
+    threads: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundLayout:
+    """Launches one behind the other, all of them ``times`` over; each is told which time it is, from 0 (a recurrence)."""
+
+    times: int
+    launches: tuple[LaunchLayout, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """The code of some units; ``train`` names the entry that runs whole epochs, if there is one.
 
     code: object code, or the text of a CUDA module. most_rows: for how many rows that text's indices may be ``int``.
+    step: a training step as launches, empty where their number is not known beforehand (a line search). between: the entry
+    that ends an epoch and begins the next one between such steps.
     """
 
     code: bytes
@@ -69,14 +88,25 @@ class Artifact:
     train: str | None = None
     totals: tuple[str, ...] = ()
     most_rows: int = 0
+    step: tuple[RoundLayout, ...] = ()
+    between: str | None = None
 
 
 def pack(artifact: Artifact) -> bytes:
     """The artifact as bytes: a line of JSON, then the code."""
-    units = {name: asdict(unit) for name, unit in artifact.units.items()}
+    units = {
+        name: _fields(unit) | {"table": [_fields(t) for t in unit.table]}
+        for name, unit in artifact.units.items()
+    }
     head: dict[str, Any] = {"units": units, "train": artifact.train, "totals": artifact.totals}
-    head["most_rows"] = artifact.most_rows
+    head |= {"most_rows": artifact.most_rows, "between": artifact.between}
+    head["step"] = [asdict(part) for part in artifact.step]
     return json.dumps(head).encode() + b"\n" + artifact.code
+
+
+def _fields(record: TensorLayout | UnitLayout) -> dict[str, Any]:
+    """Its fields as they are; ``asdict`` copies all that is in them."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def unpack(content: bytes) -> Artifact:
@@ -84,7 +114,15 @@ def unpack(content: bytes) -> Artifact:
     line, _, code = content.partition(b"\n")
     head = json.loads(line)
     units = {name: _unit(fields) for name, fields in head["units"].items()}
-    return Artifact(code, units, head["train"], tuple(head["totals"]), head["most_rows"])
+    return Artifact(
+        code, units, head["train"], tuple(head["totals"]), head["most_rows"],
+        tuple(_round(fields) for fields in head["step"]), head["between"],
+    )  # fmt: skip
+
+
+def _round(fields: dict[str, Any]) -> RoundLayout:
+    launches = tuple(LaunchLayout(x["entry"], tuple(x["threads"])) for x in fields["launches"])
+    return RoundLayout(fields["times"], launches)
 
 
 def _unit(fields: dict[str, Any]) -> UnitLayout:
@@ -125,6 +163,8 @@ BLOCK_THREADS = 512
 """Threads of a block on a GPU: the order in which a sum's terms are added depends on it, so it is one number for all."""
 SHARED_BYTES = 1024
 """A block's memory for its warps' parts of a sum; tables of addresses lie behind it."""
+NODES = "NETC_NODES"
+"""What is defined in front of a CUDA module's text for the entries of a graph in place of the one of ``train``."""
 SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss", "seed")
 RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)
 """Values of ``status``: EXHAUSTED means that patience ran out."""

@@ -32,7 +32,7 @@ def collapse(kernel: Kernel) -> Kernel:
 
 
 def _alike(a: Buffer, b: Buffer) -> bool:
-    return (a.shape, a.order, a.block) == (b.shape, b.order, b.block)
+    return (a.shape, a.order, a.block, a.panel) == (b.shape, b.order, b.block, b.panel)
 
 
 def _collapsed(kernel: Kernel, fixed: list[Axis]) -> Kernel:

@@ -27,6 +27,7 @@ from .ir import (
     Atom,
     Axis,
     Buffer,
+    ByRows,
     Combine,
     Condition,
     Constant,
@@ -143,6 +144,8 @@ class _Memory:
         if isinstance(atom, Axis):
             return axes[atom]
         value = self.index(atom.value, axes)
+        if isinstance(atom, ByRows):
+            return value * self.rows
         return value // atom.divisor if isinstance(atom, FloorDiv) else value % atom.divisor
 
     def tensor(self, buffer: Buffer) -> Array:

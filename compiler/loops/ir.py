@@ -24,118 +24,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...grammar.source import NOWHERE, Span
-from ..graph import ROWS, DType, Rows
-
-Extent = int | Rows
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A loop axis. ``name`` is unique within a kernel. given: a kernel's loops do not run over it, its value comes from
-    the repetition that the kernel is part of."""
-
-    name: str
-    extent: Extent
-    given: bool = False
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    @property
-    def key(self) -> str:
-        """What indices are sorted by."""
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class FloorDiv:
-    value: Affine
-    divisor: int
-
-    @property
-    def key(self) -> str:
-        return f"~F{self.divisor}.{self.value.constant}.{self.value.rows}" + "".join(
-            f"+{c}{a.key}" for c, a in self.value.terms
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Remainder:
-    value: Affine
-    divisor: int
-
-    @property
-    def key(self) -> str:
-        return f"~R{self.divisor}.{self.value.constant}.{self.value.rows}" + "".join(
-            f"+{c}{a.key}" for c, a in self.value.terms
-        )
-
-
-Atom = Axis | FloorDiv | Remainder
-
-
-@dataclass(frozen=True, slots=True)
-class Affine:
-    """``constant + sum(coefficient * atom)``; terms are sorted by text, coefficients are never zero.
-
-    ``rows`` counts multiples of the number of observations to add (a flipped batch dimension needs ``n - 1 - i``).
-    """
-
-    terms: tuple[tuple[int, Atom], ...] = ()
-    constant: int = 0
-    rows: int = 0
-
-    @staticmethod
-    def of(value: Affine | Axis | int) -> Affine:
-        if isinstance(value, Affine):
-            return value
-        if isinstance(value, int):
-            return Affine((), value)
-        return Affine(((1, value),))
-
-    def __add__(self, other: Affine | Axis | int) -> Affine:
-        other = Affine.of(other)
-        if not other.terms or not self.terms:
-            terms = self.terms or other.terms
-            return Affine(terms, self.constant + other.constant, self.rows + other.rows)
-        coefficients: dict[Atom, int] = {}
-        for coefficient, atom in (*self.terms, *other.terms):
-            coefficients[atom] = coefficients.get(atom, 0) + coefficient
-        whole = _undivided(coefficients)
-        terms = tuple(sorted(((c, a) for a, c in coefficients.items() if c), key=lambda t: t[1].key))
-        total = Affine(terms, self.constant + other.constant, self.rows + other.rows)
-        return total if whole is None else total + whole
-
-    def __mul__(self, factor: int) -> Affine:
-        if factor == 0:
-            return Affine()
-        terms = tuple((c * factor, a) for c, a in self.terms)
-        return Affine(terms, self.constant * factor, self.rows * factor)
-
-    def __sub__(self, other: Affine | Axis | int) -> Affine:
-        return self + Affine.of(other) * -1
-
-    def axes(self) -> frozenset[Axis]:
-        """The axes this index depends on, without given ones."""
-        found: set[Axis] = set()
-        for _, atom in self.terms:
-            if isinstance(atom, Axis):
-                if not atom.given:
-                    found.add(atom)
-            else:
-                found |= atom.value.axes()
-        return frozenset(found)
-
-
-def _undivided(coefficients: dict[Atom, int]) -> Affine | None:
-    """Takes a quotient and its remainder out where together they are the value itself."""
-    for atom, coefficient in coefficients.items():
-        if isinstance(atom, Remainder) and coefficient:
-            quotient = FloorDiv(atom.value, atom.divisor)
-            if coefficients.get(quotient) == coefficient * atom.divisor:
-                coefficients[atom] = coefficients[quotient] = 0
-                return atom.value * coefficient
-    return None
+from ..graph import ROWS, DType
+from .affine import Affine as Affine
+from .affine import Atom as Atom
+from .affine import Axis as Axis
+from .affine import ByRows as ByRows
+from .affine import Extent as Extent
+from .affine import FloorDiv as FloorDiv
+from .affine import Remainder as Remainder
 
 
 class Scalar(enum.StrEnum):
@@ -190,6 +86,8 @@ class Buffer:
     the batch dimension, where there is one, is always outermost. space: which base pointer it hangs on.
     block: so many observations lie together, element by element: what one observation holds at ``rest`` is found at
     ``(row // block * row_size + rest) * block + row % block``.
+    panel: so many neighbours along the innermost dimension lie together, and behind them the same neighbours of what
+    follows along the dimension around it: a matrix of panels, each of which is read from end to end by a sum along its rows.
     """
 
     name: str
@@ -198,6 +96,7 @@ class Buffer:
     order: tuple[int, ...]
     space: Space
     block: int = 1
+    panel: int = 1
 
     def __post_init__(self) -> None:
         if ROWS in self.shape and self.shape[self.order[0]] is not ROWS:
@@ -215,7 +114,9 @@ class Buffer:
         run = self.shape[self.order[-1]] if self.order else 1
         if not isinstance(run, int):
             return 1
-        own = self.space in (Space.model, Space.work) and self.block == 1 and len(self.shape) > 1
+        own = (
+            self.space in (Space.model, Space.work) and self.block == self.panel == 1 and len(self.shape) > 1
+        )
         return run + 64 // self.dtype.itemsize if own and run * self.dtype.itemsize % 1024 == 0 else run
 
     @property
@@ -239,6 +140,8 @@ class Buffer:
 
     def offset(self, index: Sequence[Affine]) -> Affine:
         """Where an element lies, in elements from the buffer's start."""
+        if self.panel > 1:
+            return self._panel_offset(index)
         total = Affine()
         first = 0 if self.block == 1 else 1
         strides = self.strides()
@@ -249,6 +152,13 @@ class Buffer:
         block = Affine(((1, FloorDiv(index[0], self.block)),))
         within = Affine(((1, Remainder(index[0], self.block)),))
         return (total + block * strides[0]) * self.block + within
+
+    def _panel_offset(self, index: Sequence[Affine]) -> Affine:
+        around, inner = (index[d] for d in self.order)
+        extent = self.shape[self.order[0]]
+        number = Affine(((1, FloorDiv(inner, self.panel)),))
+        before = number * extent if isinstance(extent, int) else Affine(((1, ByRows(number)),))
+        return (before + around) * self.panel + Affine(((1, Remainder(inner, self.panel)),))
 
 
 class Space(enum.StrEnum):

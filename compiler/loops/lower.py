@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..collector import uncollected
 from ..graph import ROWS, DType, Graph, Value, users
 from ..passes import BEFORE_LOWERING
+from .arrangement import Arrangement
 from .collapse import collapse
 from .faces import Face, Faces
 from .fusion import fuse
@@ -100,19 +101,22 @@ def _sums(operand: Value, dim: int, reader: Value) -> bool:
 
 @uncollected
 def lower(
-    graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64, fused: bool = True
-) -> Unit:
+    graph: Graph, orders: Mapping[str, tuple[int, ...]], *, vector_bytes: int = 64, fused: bool = True,
+    many_rows: bool = False,
+) -> Unit:  # fmt: skip
     """Kernels, buffers and memory of a graph. ``fused=False`` leaves every kernel by itself.
 
     vector_bytes: of the machine's vectors; 0 for one whose threads compute numbers, where nothing is laid out for lanes.
+    many_rows: whether there will be ``MANY_ROWS`` observations at a time (``arrangement.py``).
     """
-    return Lowering(graph, orders, vector_bytes, fused).unit()
+    return Lowering(graph, orders, vector_bytes, fused, many_rows).unit()
 
 
 class Lowering:
     def __init__(
-        self, graph: Graph, orders: Mapping[str, tuple[int, ...]], vector_bytes: int, fused: bool
-    ) -> None:
+        self, graph: Graph, orders: Mapping[str, tuple[int, ...]], vector_bytes: int, fused: bool,
+        many_rows: bool = False,
+    ) -> None:  # fmt: skip
         self.orders, self.vector_bytes, self.fused = orders, vector_bytes, fused
         self._take(graph)
         self.buffers: dict[int, Buffer] = {}
@@ -123,8 +127,7 @@ class Lowering:
         self.reader = -1
         """The contraction whose operands are read."""
         self.nesting = 0
-        self.rearranged: list[Kernel] = []
-        self.turned: dict[tuple[int, int], Buffer] = {}
+        self.arrangement = Arrangement(self.buffers, vector_bytes, many_rows)
         self.renewed: dict[Buffer, Buffer] = {}
         self.region = Region()
         self.resident: Axis | None = None
@@ -163,7 +166,7 @@ class Lowering:
 
     def buffer_of(self, value: Value, reader: int) -> Buffer | None:
         """From where a contraction, by its id, reads a value; None for what is computed where it is read."""
-        return self.turned.get((reader, value.id)) or self.buffers.get(value.id)
+        return self.arrangement.factors.get((reader, value.id)) or self.buffers.get(value.id)
 
     def _place(self, buffer: Buffer, index: Sequence[Affine]) -> tuple[Affine, ...]:
         """Where an element lies in its buffer."""
@@ -333,48 +336,22 @@ class Lowering:
     # copies in another arrangement
 
     def _rearrange(self) -> None:
-        """Copies that make all that follows read side by side: images in blocks of rows, short weights turned."""
+        """Copies that make all that follows read side by side: images in blocks of rows, factors of products."""
         for value in self.live:
             if value.op.name == "input" and self._block(value) > 1:
                 if any(r.op.name == "window" for r in self.readers.get(value.id, [])):
                     source = self.buffers[value.id]
                     name, block = f"in.{source.name}", self._block(value)
-                    self.buffers[value.id] = self._copy(source, name, source.order, block, value)
+                    self.buffers[value.id] = self.arrangement.copy(
+                        source, name, source.order, value, block=block
+                    )
             elif value.op.name == "contract" and value.id not in self.region.inside:
-                self._turn(value)
-
-    def _turn(self, product: Value) -> None:
-        """A parameter that is summed along its innermost dimension is better the other way round: sums in the lanes must be
-        added up at their end, and what follows them is computed number by number."""
-        for side in (0, 1):
-            value = product.inputs[side]
-            summed = [pair[side] for pair in product.attrs["axes"]]
-            if value.op.name == "permute":
-                summed = [value.attrs["dims"][d] for d in summed]
-                value = value.inputs[0]
-            source = self.buffers.get(value.id)
-            if source is None or source.space is not Space.model or len(value.shape) != 2:
-                continue
-            if summed == [source.order[-1]] and self.vector_bytes and ROWS in product.shape:
-                name = f"turned.{source.name}"
-                turned = next((b for b in self.turned.values() if b.name == name), None)
-                if turned is None:
-                    turned = self._copy(source, name, source.order[::-1], 1, product)
-                self.turned[product.id, value.id] = turned
-
-    def _copy(self, source: Buffer, name: str, order: tuple[int, ...], block: int, value: Value) -> Buffer:
-        buffer = Buffer(name, source.dtype, source.shape, order, Space.work, block)
-        axes = {d: Axis(f"i{i}", source.shape[d]) for i, d in enumerate(order) if source.shape[d] != 1}
-        index = tuple(Affine.of(axes[d]) if d in axes else Affine() for d in range(len(source.shape)))
-        store = Store(buffer, index, Load(source, index))
-        origin = value.origin
-        self.rearranged.append(Kernel(name, tuple(axes.values()), (store,), origin.span, origin.layer))
-        return buffer
+                self.arrangement.arrange(value)
 
     # kernels
 
     def _kernels(self) -> list[Item]:
-        kernels: list[Item] = [self.patterns.of(k) for k in self.rearranged]
+        kernels: list[Item] = [self.patterns.of(k) for k in self.arrangement.kernels]
         scans = [v for v in self.live if v.op.name == "scan"]
         if scans:
             from .recurrence import lower_scan, recurrences  # lowers a step with this class

@@ -124,7 +124,7 @@ def on_buffers(kernel: Kernel, real: Mapping[Buffer, Buffer]) -> Kernel:
 
 def kind_of(buffer: Buffer) -> Hashable:
     """All of a buffer but its name."""
-    return buffer.dtype, buffer.shape, buffer.order, buffer.space, buffer.block
+    return buffer.dtype, buffer.shape, buffer.order, buffer.space, buffer.block, buffer.panel
 
 
 class Patterns:

@@ -25,6 +25,8 @@ def stride_along(load: Load, axis: Axis) -> int | None:
     buffer = load.buffer
     if buffer.block > 1 and load.index[0] == Affine.of(axis):
         return 1 if not any(axis in i.axes() for i in load.index[1:]) else None
+    if buffer.panel > 1 and axis in load.index[buffer.order[-1]].axes():
+        return 1 if load.index[buffer.order[-1]] == Affine.of(axis) else None
     total = 0
     for coefficient, atom in buffer.offset(load.index).terms:
         if isinstance(atom, Axis):

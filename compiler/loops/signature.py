@@ -13,6 +13,7 @@ from .ir import (
     Apply,
     Axis,
     Buffer,
+    ByRows,
     Constant,
     Expr,
     Guarded,
@@ -61,7 +62,7 @@ class _Numbers:
             (schedule.width, schedule.vectors, schedule.block, schedule.chunk, kernel.resident),
             frozenset(i for b, i in self.buffers.items() if b.name in schedule.ahead),
         )
-        kinds = tuple((b.dtype, b.shape, b.order, b.space, b.block) for b in self.buffers)
+        kinds = tuple((b.dtype, b.shape, b.order, b.space, b.block, b.panel) for b in self.buffers)
         return (tuple(self.parts), plan, kinds), tuple(self.buffers)
 
     def _axis(self, axis: Axis) -> Hashable:
@@ -80,7 +81,8 @@ class _Numbers:
                 terms.append((coefficient, "", self.axes.setdefault(atom.name, len(self.axes)), atom.extent))
             else:
                 inner = self._affine(atom.value)
-                terms.append((coefficient, type(atom).__name__, atom.divisor, inner))  # type: ignore[arg-type]
+                divisor = 0 if isinstance(atom, ByRows) else atom.divisor
+                terms.append((coefficient, type(atom).__name__, divisor, inner))  # type: ignore[arg-type]
         return value.constant, value.rows, frozenset(terms)
 
     def _expression(self, e: Expr) -> int:

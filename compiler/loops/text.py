@@ -18,6 +18,7 @@ from .ir import (
     Atom,
     Axis,
     Buffer,
+    ByRows,
     Condition,
     Constant,
     Expr,
@@ -94,6 +95,8 @@ def _place(unit: Unit, buffer: Buffer) -> str:
         words.append("order " + " ".join(map(str, buffer.order)))
     if buffer.block > 1:
         words.append(f"blocks of {buffer.block}")
+    if buffer.panel > 1:
+        words.append(f"panels of {buffer.panel}")
     return ", ".join(words)
 
 
@@ -320,6 +323,8 @@ class _KernelText:
     def _atom(self, atom: Atom) -> str:
         if isinstance(atom, Axis):
             return self._axis(atom)
+        if isinstance(atom, ByRows):
+            return f"{_grouped(self._index(atom.value))} * n"
         return f"{_grouped(self._index(atom.value))} {'//' if isinstance(atom, FloorDiv) else '%'} {atom.divisor}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import ROWS, Dim, DType, Graph, Shape, TensorType, TypeRuleError, Value, show_shape
-from ..loops.ir import Affine, Axis, Condition, Constant, Expr, FloorDiv, Guarded, Remainder
+from ..loops.ir import Affine, Axis, ByRows, Condition, Constant, Expr, FloorDiv, Guarded, Remainder
 from . import build as b
 from .infer import size
 from .record import Case, Operation, Reader
@@ -115,6 +115,8 @@ def _range(value: Affine) -> tuple[int, int] | None:
             bounds = (0, atom.extent - 1)
         elif isinstance(atom, Remainder):
             bounds = (0, atom.divisor - 1)
+        elif isinstance(atom, ByRows):
+            return None
         else:
             inner = _range(atom.value)
             if inner is None:

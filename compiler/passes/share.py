@@ -15,12 +15,21 @@ COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "logical_and", "logical_or"})
 
 def share(graph: Graph) -> Graph:
     """The graph with the first of equal values in place of all."""
+    seen = [key for value in graph.live() if (key := _key(value)) is not None]
+    if len(set(seen)) == len(seen):
+        return graph
     first: dict[tuple[str, int, int], Value] = {}
 
     def shared(_: Graph, value: Value) -> Value:
-        if value.op.name not in COMMUTATIVE:
-            return value
-        a, b = sorted(v.id for v in value.inputs)
-        return first.setdefault((value.op.name, a, b), value)
+        key = _key(value)
+        return value if key is None else first.setdefault(key, value)
 
     return rebuild(graph, shared)
+
+
+def _key(value: Value) -> tuple[str, int, int] | None:
+    """What is the same for values that differ in the order of their operands alone."""
+    if value.op.name not in COMMUTATIVE:
+        return None
+    a, b = sorted([v.id for v in value.inputs])
+    return value.op.name, a, b

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..compiler.backends.llvm.target import CPUS, NATIVE
-from ..compiler.cost import Machine
 from ..compiler.elaborate import Precision
-from ..compiler.loops.lower import lower
-from ..compiler.plan import LayerPlan, duration, make_plan
+from ..compiler.plan import duration
 from ..devices import CPU, CUDA, DEVICES, plan_of
+from ..forecast import forecast
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..model import Model
 from ..runtime.cuda.plans import Plan
@@ -181,7 +180,7 @@ def measured(
         first, per_step = run(epochs)
         epochs = max(1, min(MOST_EPOCHS, int(seconds / SAMPLES / per_step / first.steps_per_epoch)))
     steps = [run(epochs)[1] for _ in range(SAMPLES)]
-    total, native = planned(model, first), first.native
+    total, native = forecast(first, peak_flops(1)), first.native
     on_cpu = model.device == CPU
     rows = [x[: first.batch] for x in inputs]
     one = [x[:1] for x in inputs]
@@ -215,13 +214,6 @@ class _Timed:
         )
         history = trainer.run()
         return trainer, history.seconds / max(trainer.native.get("step"), 1)
-
-
-def planned(model: Model, trainer: Trainer) -> LayerPlan:
-    graph = trainer.graphs["step"]
-    width = model.target.vector_bytes
-    unit = lower(graph, model.orders, vector_bytes=width)
-    return make_plan(model.network, graph, unit, trainer.batch, Machine(vector_bytes=width)).total
 
 
 def called(run: Callable[[], object]) -> float:

@@ -21,6 +21,7 @@ from ..compiler.elaborate import Goal, Precision, check_fit
 from ..compiler.formula import formulas
 from ..compiler.graph import Graph
 from ..compiler.listing import listing
+from ..compiler.loops.arrangement import many
 from ..compiler.loops.lower import lower
 from ..compiler.loops.text import unit_text
 from ..compiler.loops.unit import Unit
@@ -123,7 +124,8 @@ class _Shown:
         graph = self.graph(unit)
         if stage == "graph":
             return listing(graph, self.layer_name)
-        lowered = lower(graph, self.model.orders, vector_bytes=self.target.vector_bytes)
+        many_rows = graph.name in self._many_rows(rows)
+        lowered = lower(graph, self.model.orders, vector_bytes=self.target.vector_bytes, many_rows=many_rows)
         if stage == "loops":
             return unit_text(lowered, self.layer_name)
         machine = Machine(vector_bytes=self.target.vector_bytes)
@@ -164,6 +166,7 @@ class _Shown:
             entries,
             self.target,
             train=unit == "train",
+            many_rows=self._many_rows(None),
         )
         return text, lowered, entries, totals
 
@@ -195,6 +198,10 @@ class _Shown:
         if self.plan.patience:
             words.append(f"# ends after {self.plan.patience} epochs without a smaller loss")
         return "\n".join(words)
+
+    def _many_rows(self, rows: int | None) -> frozenset[str]:
+        """The units of a run that see many observations at a time."""
+        return many(dict.fromkeys(("step", "evaluate"), rows or self._rows()))
 
     def _rows(self) -> int:
         """The observations of a step."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from .. import cache as kept
 from ..artifact import BLOCK_THREADS
 from . import nvrtc
 from .driver import Machine, MissingDevice, machine
-from .executor import DeviceFailed, Region
+from .executor import DeviceFailed, Launch, Region
 
 INSTALL = 'pip install "netc[cuda]"'
 USUAL_SHARED = 48 * 1024
@@ -153,14 +154,37 @@ class Device:
         return max(1, int(self._asked(count, function, self.threads, shared))) * self.machine.processors
 
     def launch(self, module: int, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
-        driver, function = self.cupy.cuda.driver, self._function(module, entry, shared)
-        values = np.array(arguments, np.int64)
+        self._start(Launch(module, entry, blocks, shared, tuple(arguments)), self.stream, together=blocks > 1)
+
+    def _start(self, launch: Launch, stream: Any, *, together: bool) -> None:
+        """together: its blocks wait for each other. The driver reads the arguments before it returns."""
+        driver, function = self.cupy.cuda.driver, self._function(launch.module, launch.entry, launch.shared)
+        values = np.array(launch.arguments, np.int64)
         pointers = values.ctypes.data + 8 * np.arange(len(values), dtype=np.int64)
-        shape = (blocks, 1, 1, self.threads, 1, 1, shared, self.stream.ptr, pointers.ctypes.data)
-        if blocks == 1:
-            self._asked(driver.launchKernel, function, *shape, 0)
-        else:
+        shape = (launch.blocks, 1, 1, self.threads, 1, 1, launch.shared, stream.ptr, pointers.ctypes.data)
+        if together:
             self._asked(driver.launchCooperativeKernel, function, *shape)
+        else:
+            self._asked(driver.launchKernel, function, *shape, 0)
+
+    def record(self, launches: Sequence[Launch]) -> Any:
+        """Captured from a stream of its own, so that what other threads ask for meanwhile gets into no graph."""
+        for launch in launches:
+            self._function(launch.module, launch.entry, launch.shared)  # loading may be no part of a capture
+        stream = self._asked(lambda: self.cupy.cuda.Stream(non_blocking=True))
+        self._asked(stream.begin_capture)
+        try:
+            for launch in launches:
+                self._start(launch, stream, together=False)
+        except BaseException:
+            with suppress(DeviceFailed, MemoryError):
+                self._asked(stream.end_capture)
+            raise
+        return self._asked(stream.end_capture)
+
+    def replay(self, graph: Any, times: int) -> None:
+        for _ in range(times):
+            self._asked(graph.launch, self.stream)
 
 
 __all__ = ["Device", "checked_compiler", "find", "import_cupy"]

@@ -22,6 +22,17 @@ class Region:
     owner: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """An entry of a loaded module, on so many blocks with so many bytes of shared memory. arguments: integers and addresses."""
+
+    module: Any
+    entry: str
+    blocks: int
+    shared: int
+    arguments: tuple[int, ...]
+
+
 class DeviceFailed(RuntimeError):
     """The device or its driver reports an error, after which it takes no more work from this process."""
 
@@ -53,5 +64,12 @@ class Executor(Protocol):
     def launch(self, module: Any, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
         """Starts an entry: no more than ``most_blocks`` blocks, all at once. arguments: integers and addresses."""
 
+    def record(self, launches: Sequence[Launch]) -> Any:
+        """A graph of launches, which is kept by what is returned. Each begins when the one before it has ended; within one
+        no block may wait for another. Raises MemoryError when there is no room for it."""
 
-__all__ = ["DeviceFailed", "Executor", "Region"]
+    def replay(self, graph: Any, times: int) -> None:
+        """Starts the launches of a graph, so many times over."""
+
+
+__all__ = ["DeviceFailed", "Executor", "Launch", "Region"]

@@ -20,6 +20,7 @@ from ..control import Control
 from ..job import Job
 from .arena import Arena
 from .plans import Plan
+from .recorded import Recorded
 from .units import Library, addresses
 
 Array = NDArray[Any]
@@ -41,19 +42,27 @@ class Run(Control):
         tables = sum(len(layouts[n].table) for n in ("step", "evaluate") if n in layouts)
         self.shared = SHARED_BYTES + 8 * (tables + len(SCALARS))
         self.arena = Arena(library.executor, sizes(job))
-        self.module = library.module(max(job.batch, job.chunk if job.held else 0))
+        recorded = plan is Plan.graph
+        self.module = library.module(max(job.batch, job.chunk if job.held else 0), nodes=recorded)
         self.blocks = 1
         if plan is not Plan.block:
             self.blocks = library.executor.most_blocks(self.module, self.entry, self.shared)
+        self.recorded: Recorded | None = None
         self.steps = 1
         self.known = 0
         """Epochs whose lines of the history are on the host."""
         self._settle()
+        if recorded:
+            control = self.arena.address("run.control")
+            self.recorded = Recorded(library.executor, self.module, job, self.shared, control)
 
     @property
     def entry(self) -> str:
-        assert self.job.artifact.train is not None
-        return self.job.artifact.train
+        """What runs on from the cursor; of a run by graphs, what happens between two epochs."""
+        artifact = self.job.artifact
+        entry = artifact.between if self.plan is Plan.graph else artifact.train
+        assert entry is not None, "bug in netc: a run without an entry"
+        return entry
 
     # memory
 
@@ -95,6 +104,7 @@ class Run(Control):
         self.arena.upload("model.best", self.job.best)
         self.arena.upload("run.history", self.job.history)
         self.set("drawn", -1)
+        self.arena.upload("run.control", self.control)
         self.known = self.get("epoch")
 
     def _receive(self) -> None:
@@ -108,6 +118,8 @@ class Run(Control):
 
     def _fetch(self) -> None:
         """Everything that the host knows of the run, as it is now."""
+        if self.recorded is not None:
+            self._start()  # an interruption may have come before the one behind an epoch's last step
         self._receive()
         self.arena.download(self.job.model, "model")
         self.arena.download(self.job.best, "model.best")
@@ -149,8 +161,30 @@ class Run(Control):
         """Starts the run from the cursor on, for at most so many steps."""
         self.set("pause", self.get("step") + steps)
         self.arena.upload("run.control", self.control)
+        self._start()
+        if self.recorded is not None:
+            self._replay(self.recorded, steps)
+
+    def _start(self) -> None:
         arguments = (self.arena.address("run.control"), 0, 0, 0)
         self.library.executor.launch(self.module, self.entry, self.blocks, self.shared, arguments)
+
+    def _replay(self, recorded: Recorded, steps: int) -> None:
+        """Steps by graphs, and a launch wherever an epoch or they all end; none is waited for. What the device finds out
+        meanwhile (a loss that is not finite, patience at its end) makes what is left of them do nothing."""
+        rows, batch, row = (self.get(name) for name in ("rows", "batch", "row"))
+        left, epochs = (
+            min(steps, self.get("end_step") - self.get("step")),
+            self.get("end_epoch") - self.get("epoch"),
+        )
+        while left > 0 and epochs > 0:
+            here = min(left, -(-(rows - row) // batch))
+            recorded.replay(here)
+            self._start()
+            left -= here
+            row += here * batch
+            if row >= rows:
+                row, epochs = 0, epochs - 1
 
 
 def capacity(rows: int) -> int:

@@ -1,7 +1,7 @@
 // Runs CUDA C++ on the CPU: the part of the language that netc's modules use. In front of a module's own text this makes a
 // library whose `emulate` runs a kernel: each CUDA thread is a fiber that runs until it waits; blocks run in turn. The
 // order of threads and blocks is chosen by the caller. Shared memory starts as not-a-number. When a barrier is not reached
-// by every thread of its block (of its warp, for a shuffle), `emulate` says so.
+// by every thread of its block (of its warp, for a shuffle), or blocks wait that may not, `emulate` says so.
 
 #include <cmath>
 #include <cstdint>
@@ -49,6 +49,7 @@ static uint64_t brought[1024];  // by each thread of the running block to the sh
 static void (*entry)(long long, long long, long long, long long);
 static long long arguments[4];
 static const char *problem;
+static int together;  // whether blocks may wait for each other
 static unsigned long progress;  // barriers and shuffles passed, threads ended: all that is not waiting for another block
 
 #define threadIdx (Dim{fiber->thread, 0, 0})
@@ -211,6 +212,7 @@ static void run_block(int order, unsigned int salt) {
             ++progress;
         }
         if (ran) continue;
+        if (spinning && !together) problem = "a block waits for others that need not be there";
         if (!spinning && block->ended < count) problem = "a barrier is not reached by all threads of its block or warp";
         break;
     }
@@ -218,7 +220,7 @@ static void run_block(int order, unsigned int salt) {
 }
 
 extern "C" const char *emulate(
-    void *kernel, unsigned int blocks, unsigned int threads, size_t shared, const long long *given, int order) {
+    void *kernel, unsigned int blocks, unsigned int threads, size_t shared, const long long *given, int order, int wait) {
     static const size_t STACK = 1 << 15;
     static std::vector<unsigned char> stacks;
     if (stacks.size() < (size_t)blocks * threads * STACK) stacks.resize((size_t)blocks * threads * STACK);
@@ -228,6 +230,7 @@ extern "C" const char *emulate(
     gridDim = {blocks, 1, 1};
     shared_bytes = shared;
     problem = nullptr;
+    together = wait;
     if (shared > sizeof(netc_shared) || threads > 1024) return "more shared memory or threads than a block has";
     std::vector<Block> all(blocks);
     for (unsigned int b = 0; b < blocks; ++b) {

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netc.grammar.cachedir import cache_directory
-from netc.runtime.cuda.executor import Region
+from netc.runtime.cuda.executor import Launch, Region
 
 HEADER = Path(__file__).parent / "emulator.h"
 OPTIONS = ("-std=c++17", "-O0", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing")
@@ -68,9 +68,21 @@ class Emulator:
     def launch(
         self, module: ctypes.CDLL, entry: str, blocks: int, shared: int, arguments: Sequence[int]
     ) -> None:
+        self._run(Launch(module, entry, blocks, shared, tuple(arguments)), together=True)
+
+    def record(self, launches: Sequence[Launch]) -> tuple[Launch, ...]:
+        return tuple(launches)
+
+    def replay(self, graph: tuple[Launch, ...], times: int) -> None:
+        for launch in graph * times:
+            self._run(launch, together=False)
+
+    def _run(self, launch: Launch, *, together: bool) -> None:
+        """together: blocks may wait for each other."""
+        module, entry, blocks, shared = launch.module, launch.entry, launch.blocks, launch.shared
         assert 1 <= blocks <= self.blocks
         self.launches.append((entry, blocks))
-        given = (ctypes.c_longlong * 4)(*arguments)
+        given = (ctypes.c_longlong * 4)(*launch.arguments)
         emulate = module.emulate
         emulate.restype = ctypes.c_char_p
         emulate.argtypes = [
@@ -78,10 +90,10 @@ class Emulator:
             *[ctypes.c_uint] * 2,
             ctypes.c_size_t,
             ctypes.c_void_p,
-            ctypes.c_int,
+            *[ctypes.c_int] * 2,
         ]
         kernel = ctypes.cast(getattr(module, entry), ctypes.c_void_p)
-        problem = emulate(kernel, blocks, self.threads, shared, given, self.order)
+        problem = emulate(kernel, blocks, self.threads, shared, given, self.order, together)
         if problem is not None:
             raise SynchronisationError(f"{entry}: {problem.decode()}")
 

@@ -16,7 +16,7 @@ import pytest
 from netc.runtime.artifact import BLOCK_THREADS
 from netc.runtime.cuda.device import OUT_OF_MEMORY, USUAL_SHARED, Device
 from netc.runtime.cuda.driver import Machine
-from netc.runtime.cuda.executor import DeviceFailed
+from netc.runtime.cuda.executor import DeviceFailed, Launch
 
 MACHINE = Machine((13, 0), 1, "Example 9000", (9, 0), 132, 2**34, True)
 FUNCTION = 77
@@ -26,6 +26,25 @@ class Failure(RuntimeError):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
         self.status = status
+
+
+class Stream:
+    """What is launched between ``begin_capture`` and ``end_capture`` makes a graph."""
+
+    def __init__(self, cuda: Imitation, ptr: int) -> None:
+        self.cuda, self.ptr = cuda, ptr
+
+    def synchronize(self) -> None:
+        self.cuda.calls.append(("synchronize", ()))
+
+    def begin_capture(self) -> None:
+        self.cuda.calls.append(("begin", (self.ptr,)))
+
+    def end_capture(self) -> Any:
+        self.cuda.calls.append(("end", (self.ptr,)))
+        if self.cuda.status:
+            raise Failure(900)
+        return SimpleNamespace(launch=lambda stream: self.cuda.calls.append(("graph", (stream.ptr,))))
 
 
 class Imitation:
@@ -40,12 +59,14 @@ class Imitation:
         self.runtime = self.driver = self.memory = self
         self.status = 0
         self.used: list[int] = []
+        self.streams = 0
 
     def Device(self, number: int) -> Any:
         return SimpleNamespace(use=lambda: self.used.append(threading.get_ident()))
 
     def Stream(self, non_blocking: bool) -> Any:
-        return SimpleNamespace(ptr=5, synchronize=lambda: self.calls.append(("synchronize", ())))
+        self.streams += 1
+        return Stream(self, 4 + self.streams)
 
     def Memory(self, size: int) -> Any:
         if self.status:
@@ -136,3 +157,28 @@ def test_errors_of_the_driver(device: Device, cuda: Imitation) -> None:
     cuda.status = 700
     with pytest.raises(DeviceFailed, match="status 700"):
         device.launch(9, "netc_step", 1, 0, [0, 0, 0, 0])
+
+
+def test_a_graph_is_captured_from_a_stream_of_its_own(device: Device, cuda: Imitation) -> None:
+    """As plain launches, whatever their blocks: none of them waits for another. Functions are loaded before."""
+    graph = device.record(
+        [Launch(9, name, blocks, 64, (7, blocks, 0, 0)) for name, blocks in (("a", 1), ("b", 3))]
+    )
+    names = [name for name, _ in cuda.calls]
+    assert names == ["function", "function", "begin", "plain", "plain", "end"]
+    assert cuda.calls[2:] == [
+        ("begin", (6,)),
+        ("plain", (FUNCTION, 1, 1, 1, BLOCK_THREADS, 1, 1, 64, 6, [7, 1, 0, 0])),
+        ("plain", (FUNCTION, 3, 1, 1, BLOCK_THREADS, 1, 1, 64, 6, [7, 3, 0, 0])),
+        ("end", (6,)),
+    ]
+    cuda.calls.clear()
+    device.replay(graph, 3)
+    assert cuda.calls == [("graph", (5,))] * 3
+
+
+def test_a_launch_that_fails_ends_the_capture(device: Device, cuda: Imitation) -> None:
+    cuda.status = 1
+    with pytest.raises(DeviceFailed, match="status 1"):
+        device.record([Launch(9, "a", 1, 64, (0, 0, 0, 0))])
+    assert [name for name, _ in cuda.calls] == ["function", "begin", "end"]

@@ -61,7 +61,7 @@ def test_the_file_the_call_and_other_words(gpu: Emulator) -> None:
     assert netc.compile(source=TEXT, device="cpu").device == "cpu"
     with pytest.raises(ValueError, match="device is cpu or cuda, not 'gpu'"):
         netc.compile(source=TEXT, device="gpu")
-    with pytest.raises(ValueError, match="plan is block or grid, not 'wide'"):
+    with pytest.raises(ValueError, match="plan is block, grid or graph, not 'wide'"):
         netc.compile(source=TEXT).fit(plan="wide")
     with pytest.raises(
         ValueError, match=r"plan = grid is for a CUDA device, .* the CPU: model.cuda\(\) moves it"

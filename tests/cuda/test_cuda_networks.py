@@ -66,6 +66,22 @@ def test_nvrtc_compiles_training_steps(name: str, architecture: str) -> None:
         assert used.registers * BLOCK_THREADS <= 65536, f"{entry}: {used}"
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", NAMES)
+def test_nvrtc_compiles_training_steps_as_launches(name: str, architecture: str) -> None:
+    """Each entry of a graph has the registers of its own kernels, and none spills."""
+    step, _, _ = graphs(load(name, "float32"))
+    made = build_cuda({"step": step}, {x.name: x.order for x in model_layout(step)[0]}, train=True)
+    text = whole_text(made.code.decode(), nodes=True)
+    usage = nvrtc.usage(nvrtc.compile_text(text, architecture)[1])
+    entries = {x.entry for part in made.step for x in part.launches}
+    assert len(entries) > 5
+    assert set(usage) == entries | {"netc_step", made.between}
+    for entry, used in usage.items():
+        assert used.spilled == 0, f"{entry}: {used}"
+        assert used.registers * BLOCK_THREADS <= 65536, f"{entry}: {used}"
+
+
 @cache
 def library_parts(family: str, dtype: str = "float64") -> list[tuple[Artifact, dict[str, Any]]]:
     """A family's cases: modules of several, and the case of each unit."""

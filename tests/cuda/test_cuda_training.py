@@ -1,7 +1,7 @@
 """The training run as CUDA text, carried out by the emulator, against the CPU's run: what ``Model.fit`` gives in either case.
 
-One block (``Plan.block``) and several with a barrier of the grid (``Plan.grid``) run with threads that take turns in different
-orders; among themselves these agree to the bit.
+One block (``Plan.block``), several with a barrier of the grid (``Plan.grid``) and a launch for every kernel (``Plan.graph``)
+run with threads that take turns in different orders; among themselves these agree to the bit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from training_reference import FOLDER, load
 
 import netc
 from netc.grammar.diagnostics import CompileError
-from netc.runtime.artifact import STOPPED
+from netc.runtime.artifact import BLOCK_THREADS, STOPPED
 from netc.runtime.cuda import nvrtc
-from netc.runtime.cuda.plans import BLOCK_WORK, Plan, choose
+from netc.runtime.cuda.plans import Plan
 from netc.runtime.cuda.units import whole_text
 from netc.training import Diverged, History, Trainer
 
@@ -30,6 +30,8 @@ WAYS = {
     "block, backward": (BACKWARD, Plan.block),
     "grid, backward": (BACKWARD, Plan.grid),
     "grid, mixed": (MIXED, Plan.grid),
+    "graph, forward": (FORWARD, Plan.graph),
+    "graph, mixed": (MIXED, Plan.graph),
 }
 TOLERANCE = 1e-4
 SMALL = """net small {{
@@ -75,6 +77,18 @@ def result(model: netc.Model, history: History) -> list[Any]:
     return [np.array(losses, np.float64), *(np.array(v) for v in model.memory.views.values())]
 
 
+def assert_launched(device: Emulator, plan: Plan, name: str) -> None:
+    """What a plan launches, and on how many blocks."""
+    entries = {e for e, _ in device.launches}
+    if plan is not Plan.graph:
+        assert entries == {"netc_train"}, name
+        assert {b for _, b in device.launches} == {1 if plan is Plan.block else device.blocks}, name
+    else:
+        assert {"netc_between", "netc_begin", "netc_finite", "netc_sum"} < entries, name
+        assert {b for e, b in device.launches if e in ("netc_finite", "netc_sum")} == {1}, name
+        assert {b for e, b in device.launches if e == "netc_between"} == {device.blocks}, name
+
+
 def assert_agreement(make: Any, fit: Any, ways: Any = WAYS) -> History:
     """Every way of running agrees with the CPU to ``TOLERANCE``, and with every other one to the bit."""
     model = make()
@@ -86,7 +100,7 @@ def assert_agreement(make: Any, fit: Any, ways: Any = WAYS) -> History:
         with emulated(device):
             twin = make().cuda()
             found = fit(twin, {"plan": plan})
-        assert {e for e, _ in device.launches} == {"netc_train"}, name
+        assert_launched(device, plan, name)
         assert (found.status, found.best_epoch) == (history.status, history.best_epoch), name
         got = result(twin, found)
         for a, b in zip(got, wanted, strict=True):
@@ -110,7 +124,7 @@ def test_ten_steps_of_a_reference(name: str) -> None:
     assert_agreement(
         lambda: netc.compile(FOLDER / f"{name}.net", seed=1),
         lambda m, on: m.fit(x, target, **on),
-        ("block, forward", "grid, mixed"),
+        ("block, forward", "grid, mixed", "graph, mixed"),
     )
 
 
@@ -212,13 +226,11 @@ def test_a_run_is_left_between_two_steps_and_goes_on_with_the_same_bits(
 
 
 def test_launches_are_as_many_blocks_as_the_plan_says() -> None:
-    for plan, wanted in ((Plan.block, 1), (Plan.grid, 3)):
+    for plan in Plan:
         device = emulator(FORWARD)
         with emulated(device):
             small("loss = mse_loss(); optimizer = sgd(lr = 1e-3); epochs = 4").cuda().fit(*rows(9), plan=plan)
-        assert {b for _, b in device.launches} == {wanted}
-        assert {e for e, _ in device.launches} == {"netc_train"}
-    assert [choose(w) for w in (BLOCK_WORK, BLOCK_WORK + 1)] == [Plan.block, Plan.grid]
+        assert_launched(device, plan, plan)
 
 
 def test_too_little_memory_is_said_before_any_is_taken() -> None:
@@ -237,6 +249,10 @@ def test_nvrtc_compiles_the_run(architecture: str) -> None:
     model = small("loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 5; epochs = 2; metrics = [mae]")
     with emulated(Emulator()):
         trainer = Trainer(model.cuda(), rows(23), rows(9), None, None, True, None, None)
-    text = whole_text(trainer.native.job.artifact.code.decode())  # type: ignore[attr-defined]
-    used = nvrtc.usage(nvrtc.compile_text(text, architecture)[1])["netc_train"]
-    assert used.spilled == 0
+    artifact = trainer.native.job.artifact  # type: ignore[attr-defined]
+    launched = {x.entry for part in artifact.step for x in part.launches} | {"netc_between"}
+    for nodes, entries in ((False, {"netc_train"}), (True, launched)):
+        text = whole_text(artifact.code.decode(), nodes=nodes)
+        used = nvrtc.usage(nvrtc.compile_text(text, architecture)[1])
+        assert set(used) == entries | {"netc_step", "netc_evaluate"}
+        assert not [n for n, u in used.items() if u.spilled or u.registers * BLOCK_THREADS > 65536]

@@ -7,7 +7,7 @@ which rounds towards zero, is the Loop IR's, which rounds down.
 from __future__ import annotations
 
 from ...graph import ROWS
-from ...loops.ir import Affine, Atom, Axis, Condition, Extent, FloorDiv
+from ...loops.ir import Affine, Atom, Axis, ByRows, Condition, Extent, FloorDiv
 
 UNLIMITED = 2**31
 """Stands for the number of observations where only the sign of a bound matters."""
@@ -37,6 +37,8 @@ def _atom(atom: Atom) -> str:
     if isinstance(atom, Axis):
         return atom.name
     inner = index_text(atom.value)
+    if isinstance(atom, ByRows):
+        return f"({inner}) * {extent_text(ROWS)}"
     divides = isinstance(atom, FloorDiv)
     if bounds(atom.value)[0] < 0:
         return f"{'floor_div' if divides else 'floor_mod'}({inner}, {atom.divisor})"
@@ -60,6 +62,8 @@ def _ends(atom: Atom) -> tuple[int, int]:
     if isinstance(atom, Axis):
         return 0, (atom.extent if isinstance(atom.extent, int) else UNLIMITED) - 1
     low, high = bounds(atom.value)
+    if isinstance(atom, ByRows):
+        return min(low, low * UNLIMITED), max(high, high * UNLIMITED)
     if isinstance(atom, FloorDiv):
         return low // atom.divisor, high // atom.divisor
     return (low, high) if 0 <= low and high < atom.divisor else (0, atom.divisor - 1)

@@ -27,12 +27,22 @@ Table = Mapping[Buffer, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """A kernel of a unit. text: its call. waits: whether what runs before it must have ended everywhere."""
+
+    kernel: Kernel
+    text: str
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """``buffers``: whose addresses the caller puts into the table, in order. ``work``: of all its kernels."""
+    """``buffers``: whose addresses the caller puts into the table, in order. ``work``: of all its kernels, ``calls``."""
 
     name: str
     buffers: tuple[Buffer, ...]
     work: Amount
+    calls: tuple[Called, ...] = ()
 
 
 class Module:
@@ -67,7 +77,9 @@ class Module:
             self.functions.append(_function(function, calls[part], waits[part]))
         self.entries.append(_entry(name, len(table)))
         amounts = [work(k.kernel) for k in unit.kernels]
-        return Entry(f"netc_{name}", tuple(table), (sum(a for a, _ in amounts), sum(b for _, b in amounts)))
+        total = (sum(a for a, _ in amounts), sum(b for _, b in amounts))
+        called = (Called(k, text, wait) for (k, text), wait in zip(calls, waits, strict=True))
+        return Entry(f"netc_{name}", tuple(table), total, tuple(called))
 
     def _call(self, scheduled: Scheduled, table: dict[Buffer, int]) -> str:
         """The call of a kernel, which is written if it is a new one."""
@@ -131,4 +143,4 @@ def _entry(name: str, size: int) -> str:
     ])  # fmt: skip
 
 
-__all__ = ["Entry", "Module"]
+__all__ = ["Called", "Entry", "Module"]

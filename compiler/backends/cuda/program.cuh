@@ -48,6 +48,13 @@ static __device__ void write_down(long long *control, const Cursor &at) {
     control[slot_last_loss] = double_bits(at.last_loss);
 }
 
+// Whether the step before which the cursor stands is to be run. A launch behind a pause, the end of an epoch or of the run, or
+// a loss that is not finite, finds that it is not.
+static __device__ bool goes_on(const long long *control) {
+    return control[slot_status] == running && control[slot_row] < control[slot_rows] &&
+           control[slot_step] < control[slot_pause] && control[slot_step] < control[slot_end_step];
+}
+
 static __device__ index_t smaller(long long a, long long b) { return (index_t)(a < b ? a : b); }
 
 // A number that a unit left behind.

@@ -49,16 +49,22 @@ UNITS = ((16, "Sixteen"), (8, "word64"), (4, "word32"), (1, "unsigned char"))
 ARGUMENTS = "long long *control, long long, long long, long long"
 
 
-def run_text(program: Program) -> str:
-    """The slots of the control block, what statements call, and the function that runs from the cursor on."""
+def prelude_text() -> str:
+    """The slots of the control block, and what statements call."""
     prelude = (Path(__file__).parent / "program.cuh").read_text(encoding="utf-8").strip()
-    width = 2 + len(program.totals)
-    lines = [line for s in program.body for line in _statement(s, width)]
     return "\n".join([
         f"enum Slot {{ {', '.join(f'slot_{n}' for n in DEVICE_CONTROL)}, slot_data }};",
         f"enum Status {{ running = {RUNNING}, finished = {FINISHED}, diverged = {DIVERGED}, stopped = {STOPPED}, "
         f"exhausted = {EXHAUSTED} }};",
-        "", prelude, "",
+        "", prelude,
+    ])  # fmt: skip
+
+
+def _run_function(program: Program) -> str:
+    """The function that runs from the cursor on."""
+    width = 2 + len(program.totals)
+    lines = [line for s in program.body for line in statement_lines(s, width)]
+    return "\n".join([
         "static __device__ void run_on(const long long *control, Cursor &at, unsigned char **table, "
         "unsigned char **held, long long *scalars) {",
         "    const word64 seed = (word64)control[slot_seed];",
@@ -72,10 +78,11 @@ def run_text(program: Program) -> str:
 
 
 def train_entry(program: Program, step: Sequence[Buffer], evaluate: Sequence[Buffer]) -> str:
-    """The entry. step, evaluate: the tables of the two units; the scalars of a step lie in each block's own memory."""
+    """The entry and its function. step, evaluate: the tables of the two units; the scalars of a step lie in each block's own memory."""
     width = 2 + len(program.totals)
     scalars = [(i, SCALARS.index(b.name.removeprefix("scalar."))) for i, b in _of(step, Space.scalar)]
     return "\n".join([
+        _run_function(program), "",
         f'extern "C" __global__ void __launch_bounds__({BLOCK_THREADS}, 1) netc_train({ARGUMENTS}) {{',
         f"    unsigned char **table = (unsigned char **)(netc_shared + {SHARED_BYTES});",
         f"    unsigned char **held = table + {len(step)};",
@@ -104,7 +111,8 @@ def _of(table: Sequence[Buffer], space: Space) -> list[tuple[int, Buffer]]:
     return [(i, b) for i, b in enumerate(table) if b.space is space]
 
 
-def _statement(statement: Statement, width: int) -> list[str]:
+def statement_lines(statement: Statement, width: int) -> list[str]:
+    """A statement that runs once an epoch, or the loop over its batches."""
     match statement:
         case Shuffle():
             return [
@@ -154,6 +162,8 @@ def _batches(body: Sequence[Statement]) -> list[str]:
         inner = batch_statement(statement, searches)
         within = searches and isinstance(statement, Forward | Finite | Update | Again)
         lines += _indented(inner, 1 if within else 0)
+        if isinstance(statement, Rows):
+            lines.append("grid_sync();")
         if isinstance(statement, Again):
             lines.append("}")
     return [
@@ -174,13 +184,12 @@ BATCH = (
 
 
 def batch_statement(statement: Statement, searches: bool = False) -> list[str]:
-    """The lines of a statement that runs for each batch, behind those of ``BATCH``."""
+    """The lines of a statement that runs for each batch, behind those of ``BATCH``; behind ``Rows`` all blocks must wait."""
     match statement:
         case Clock():
             return ["set_clock(scalars, control, at);"]
         case Rows(tensors):
-            placed = [_place(i, t) for i, t in enumerate(tensors)]
-            return [*placed, "grid_sync();"]
+            return [_place(i, t) for i, t in enumerate(tensors)]
         case Forward(unit):
             return [f"{unit}_forward(table, count, step, seed);"]
         case Finite(loss):
@@ -250,4 +259,12 @@ def _indented(lines: Sequence[str], depth: int = 1) -> list[str]:
     return ["    " * depth + line for line in lines]
 
 
-__all__ = ["ARGUMENTS", "BATCH", "batch_statement", "run_text", "shared_bytes", "train_entry"]
+__all__ = [
+    "ARGUMENTS",
+    "BATCH",
+    "batch_statement",
+    "prelude_text",
+    "shared_bytes",
+    "statement_lines",
+    "train_entry",
+]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...graph import ROWS, DType
-from ...loops.ir import Affine, Atom, Axis, Buffer, Expr, FloorDiv, Load, Schedule, Store
+from ...loops.ir import Affine, Atom, Axis, Buffer, ByRows, Expr, FloorDiv, Load, Schedule, Store
 from .scalars import Operand, mangled, type_text
 from .transpose import turned_axis, turned_load
 
@@ -122,6 +122,9 @@ class AccessWriter:
                 value = self.emit(f"add {t} {value}, {steps}")
             return value
         inner = self._index(atom.value, point, lanes)  # type: ignore[attr-defined]
+        if isinstance(atom, ByRows):
+            rows = self._splat(Operand("%rows", DType.int64), lanes).text
+            return self.emit(f"mul {t} {inner}, {rows}")
         divisor = self.literal(atom.divisor, DType.int64, lanes)  # type: ignore[attr-defined]
         zero, bits = self.literal(0, DType.int64, lanes), type_text(DType.bool, lanes)
         rest = self.emit(f"srem {t} {inner}, {divisor}")
@@ -139,7 +142,8 @@ class AccessWriter:
     def _place(self, buffer: Buffer, index: tuple[Affine, ...]) -> tuple[Affine, int | None]:
         """An element's offset, and how far apart neighbours in the lanes lie (None: not evenly).
 
-        Where the lanes run over a buffer's blocks of rows, they lie side by side, and lane 0 begins a block.
+        Where the lanes run over a buffer's blocks of rows or along its panels, they lie side by side, and lane 0 begins a
+        block or a vector of a panel.
         """
         key = (buffer, index, self.lane_axis)
         found = self.places.get(key)
@@ -156,6 +160,8 @@ class AccessWriter:
                 total = total + i * (stride * buffer.block)
             return total, 1
         offset = buffer.offset(index)
+        if buffer.panel > 1 and axis is not None and index[buffer.order[-1]] == Affine.of(axis):
+            return offset, 1
         return offset, self._lane_stride(offset)
 
     def _address(self, buffer: Buffer, offset: Affine, point: Point) -> str:

@@ -123,6 +123,8 @@ def _inside(w: ExpressionWriter, value: str, extent: Extent, lanes: int) -> str:
 
 def _offset(w: ExpressionWriter, e: Load, parts: Sequence[str], lanes: int, side_by_side: bool) -> str:
     """The offset of an element whose indices are known as text; see ``Buffer.offset``."""
+    if e.buffer.panel > 1:
+        return _panel_offset(w, e, parts, lanes)
     t, strides, block = type_text(DType.int64, lanes), e.buffer.strides(), e.buffer.block
     total = w.literal(0, DType.int64, lanes)
 
@@ -140,3 +142,14 @@ def _offset(w: ExpressionWriter, e: Load, parts: Sequence[str], lanes: int, side
             total = add(w.emit(f"udiv {t} {value}, {size}"), stride * block)
             total = add(w.emit(f"urem {t} {value}, {size}"), 1)
     return total
+
+
+def _panel_offset(w: ExpressionWriter, e: Load, parts: Sequence[str], lanes: int) -> str:
+    t, order = type_text(DType.int64, lanes), e.buffer.order
+    extent, panel = e.buffer.shape[order[0]], w.literal(e.buffer.panel, DType.int64, lanes)
+    many = "%rows" if extent is ROWS else str(extent)
+    around, inner = parts[order[0]], parts[order[1]]
+    number = w.emit(f"udiv {t} {inner}, {panel}")
+    before = w.emit(f"mul {t} {number}, {w._splat(Operand(many, DType.int64), lanes).text}")
+    line = w.emit(f"mul {t} {w.emit(f'add {t} {before}, {around}')}, {panel}")
+    return w.emit(f"add {t} {line}, {w.emit(f'urem {t} {inner}, {panel}')}")
