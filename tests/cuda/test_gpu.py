@@ -15,6 +15,7 @@ import cases
 import on_device
 import pytest
 import test_cuda_agreement as agreement
+import test_cuda_graph as graph
 import test_cuda_models as models
 import test_cuda_networks as networks
 import test_cuda_operations as operations
@@ -66,6 +67,7 @@ def in_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 globals().update(
     bodies_of(training, "nvrtc", "ten_steps_of_a_reference")
+    | bodies_of(graph, "is_found", "grows", "how_many_steps")
     | bodies_of(models, "without_a_gpu", "without_a_device")
     | bodies_of(networks, "nvrtc", "text_that_is_wrong", "test_library")
     | bodies_of(operations, "has_a_row", "test_operations", "test_reductions", "texts_of_teams")
