@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from .grammar.diagnostics import CompileError, Diagnostic
 from .grammar.files import read_source
 from .grammar.source import Source
 from .model import Model
+from .replicas import Replicas, checked_replicas
 from .runtime import checkpoint
 from .weights import check_weights
 
@@ -42,6 +43,7 @@ def open_program(
     return load_program(found, folder=folder, settings=settings, dtype=kind, precision=asked)
 
 
+@overload
 def compile(
     path: str | Path | None = None,
     *,
@@ -51,13 +53,46 @@ def compile(
     precision: str | None = None,
     cpu: str = "native",
     device: str | None = None,
+    replicas: None = None,
     **constants: Any,
-) -> Model:
+) -> Model: ...
+
+
+@overload
+def compile(
+    path: str | Path | None = None,
+    *,
+    source: str | None = None,
+    seed: int | None = None,
+    dtype: str = "float32",
+    precision: str | None = None,
+    cpu: str = "native",
+    device: str | None = None,
+    replicas: int | Sequence[Mapping[str, Any]],
+    **constants: Any,
+) -> Replicas: ...
+
+
+def compile(
+    path: str | Path | None = None,
+    *,
+    source: str | None = None,
+    seed: int | None = None,
+    dtype: str = "float32",
+    precision: str | None = None,
+    cpu: str = "native",
+    device: str | None = None,
+    replicas: int | Sequence[Mapping[str, Any]] | None = None,
+    **constants: Any,
+) -> Model | Replicas:
     """A model from a file or from text. constants replace those of the program.
 
     cpu: what code is made for: this machine (``native``) or ``x86-64-v2``, ``x86-64-v3``, ``x86-64-v4``, ``aarch64``.
     precision: ``bf16`` rounds the operands of products to bfloat16, ``full`` does not, whatever the program says.
     device: ``cpu`` or ``cuda``; without it the train block's, or the CPU.
+    replicas: many models to be trained side by side, as ``Replicas``: a number of them, with the seeds ``seed``,
+    ``seed + 1`` and so on; or a list of settings, each with constants, and ``seed``, of its own. Without it the train
+    block's number, or one model.
     Raises CompileError; ValueError for other arguments, or a CPU whose code cannot run here.
     """
     if (path is None) == (source is None):
@@ -65,18 +100,30 @@ def compile(
     target = runnable(cpu)
     if device is not None:
         checked(device)
-    settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in constants.items()}
+    asked = None if replicas is None else checked_replicas(replicas)
+
+    def make(changes: Mapping[str, Any], own_seed: int | None) -> Model:
+        given = {**constants, **changes}
+        settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
+        program, folder = _opened(path, source, settings, dtype, precision)
+        return make_model(program, folder, own_seed, target=target, device=device)
+
+    if asked is not None and not isinstance(asked, int):
+        return Replicas.of_settings(make, asked, seed)
+    model = make({}, seed)
+    count = asked or (model.plan.replicas if model.plan is not None else None)
+    return model if count is None else Replicas.of_seeds(model, count)
+
+
+def _opened(
+    path: str | Path | None, source: str | None, settings: dict[str, Any], dtype: str, precision: str | None
+) -> tuple[Program, Path]:
+    """The program and the folder that its files are looked for in."""
     if path is not None:
-        return make_model(
-            open_program(path, settings, dtype, precision),
-            Path(path).resolve().parent,
-            seed,
-            target=target,
-            device=device,
-        )
+        return open_program(path, settings, dtype, precision), Path(path).resolve().parent
     kind, asked = float_type(dtype), asked_precision(precision, dtype)
-    program = load_program(Source("<string>", source or ""), settings=settings, dtype=kind, precision=asked)
-    return make_model(program, Path.cwd(), seed, target=target, device=device)
+    text = Source("<string>", source or "")
+    return load_program(text, settings=settings, dtype=kind, precision=asked), Path.cwd()
 
 
 def float_type(name: str) -> DType:

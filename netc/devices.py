@@ -18,13 +18,14 @@ from .compiler.graph import Graph
 from .compiler.pipeline import build_cuda
 from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .grammar.source import Span
+from .runtime.cpu import LARGE_BYTES
 from .runtime.cuda import device
 from .runtime.cuda.arena import NotEnough
 from .runtime.cuda.driver import MissingDevice
 from .runtime.cuda.executor import DeviceFailed, Executor
 from .runtime.cuda.plans import Plan
 from .runtime.cuda.units import Library, Unit
-from .runtime.memory import gib
+from .runtime.memory import free_bytes, gib
 
 if TYPE_CHECKING:
     from .model import Model
@@ -111,6 +112,15 @@ def no_graph(model: Model) -> Diagnostic:
     return Diagnostic("E0805", message, Label(model._need_plan().optimizers.groups[0].call.span), help=help)
 
 
+def expect_memory(model: Model, what: str, needed: int) -> None:
+    """Raises CompileError (E0505) for what the host's memory has no room for."""
+    free = free_bytes()
+    if needed > LARGE_BYTES and free is not None and needed > free:
+        message = f"{what} takes {gib(needed)} of memory, {gib(free)} are free"
+        span = model.network.net.name.span
+        raise CompileError((Diagnostic("E0505", message, Label(span), help="train fewer at once"),))
+
+
 def _too_large(model: Model, what: str, error: NotEnough) -> Diagnostic:
     message = f"{what} takes {gib(error.needed)} of the device's memory, {gib(error.free)} are free"
     parts = sorted(error.parts.items(), key=lambda part: -part[1])
@@ -120,5 +130,5 @@ def _too_large(model: Model, what: str, error: NotEnough) -> Diagnostic:
 
 
 __all__ = [
-    "CPU", "CUDA", "DEVICES", "DeviceUnit", "checked", "executor", "no_graph", "place", "plan_of", "reported",
+    "CPU", "CUDA", "DEVICES", "DeviceUnit", "checked", "executor", "expect_memory", "no_graph", "place", "plan_of", "reported",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from .runtime.cuda import run as cuda_run
 from .runtime.cuda.executor import Executor
 from .runtime.cuda.plans import Plan, choose
 from .runtime.cuda.recorded import count
+from .runtime.cuda.together import Together
 from .runtime.cuda.units import Library as CudaLibrary
 from .runtime.job import Job
 
@@ -58,7 +59,7 @@ def compiled(
 def engine(model: Model, job: Job, threads: int, executor: Executor | None, plan: Plan | None) -> Engine:
     """Raises CompileError: E0505 where the device's memory is too small, E0805 for a plan that the step does not allow."""
     if executor is None:
-        return on_cpu(model, job, threads)
+        return on_cpu(model, job, threads, Library(job.artifact))
     if plan is Plan.graph and not job.artifact.step:
         raise CompileError((devices.no_graph(model),))
     with devices.reported(model, "the run"):
@@ -66,9 +67,46 @@ def engine(model: Model, job: Job, threads: int, executor: Executor | None, plan
 
 
 def on_device(job: Job, executor: Executor, plan: Plan | None) -> cuda_run.Run:
+    return cuda_run.Run(CudaLibrary(job.artifact, executor), job, plan or plan_for(job))
+
+
+def plan_for(job: Job) -> Plan:
+    """As wide as a step is worth."""
     fixed, per_row = job.artifact.units["step"].work
-    chosen = plan or choose(fixed + per_row * job.batch, count(job.artifact.step))
-    return cuda_run.Run(CudaLibrary(job.artifact, executor), job, chosen)
+    return choose(fixed + per_row * job.batch, count(job.artifact.step))
+
+
+class SideBySide:
+    """Makes the engines of runs that share their code and their rows, on the CPU with a thread for each. ``group``: their
+    common launches on a device."""
+
+    def __init__(self, model: Model, count: int, executor: Executor | None, plan: Plan | None) -> None:
+        self.model, self.count, self.executor, self.plan = model, count, executor, plan
+        self.group: Together | None = None
+        self._library: Library | None = None
+
+    def begin(self, model: Model, job: Job) -> Engine:
+        """The next engine. Raises CompileError (E0505) where the memory of all is too small, at the first."""
+        if self.executor is None:
+            if self._library is None:
+                self._expect_memory(job)
+                self._library = Library(job.artifact)
+            return on_cpu(model, job, 1, self._library)
+        if self.plan is Plan.graph and not job.artifact.step:
+            raise CompileError((devices.no_graph(self.model),))
+        if self.group is None:
+            with devices.reported(self.model, f"the run of {self.count:,} replicas"):
+                library = CudaLibrary(job.artifact, self.executor)
+                self.group = Together(library, job, self.count, self.plan or plan_for(job))
+        return self.group.add(job)
+
+    def _expect_memory(self, job: Job) -> None:
+        units = job.artifact.units
+        rows = {"step": job.batch, "evaluate": job.chunk}
+        work = sum(u.work_bytes(rows[n]) for n, u in units.items())
+        gathered = sum(job.data[n][:1].nbytes * job.batch for n in job.tensors())
+        each = work + gathered + job.best.nbytes + job.history.nbytes + job.order.nbytes
+        devices.expect_memory(self.model, f"the run of {self.count:,} replicas", each * self.count)
 
 
 def threads_of(job: Job, most: int) -> int:
@@ -77,8 +115,9 @@ def threads_of(job: Job, most: int) -> int:
     return max(1, min(most, (fixed + per_row * job.batch) // GRAIN))
 
 
-def on_cpu(model: Model, job: Job, threads: int) -> Run:
-    layouts, library = job.artifact.units, Library(job.artifact)
+def on_cpu(model: Model, job: Job, threads: int, library: Library) -> Run:
+    """library: the job's code, loaded; several runs may share it."""
+    layouts = job.artifact.units
     rows = {"step": job.batch, "evaluate": job.chunk}
     frames = {n: Frame(layouts[n], model.memory, rows[n]) for n in layouts}
     keep = [job.history, job.best, job.order, *job.data.values(), *job.held.values()]
@@ -102,4 +141,4 @@ def on_cpu(model: Model, job: Job, threads: int) -> Run:
     return run
 
 
-__all__ = ["Engine", "compiled", "engine", "threads_of"]
+__all__ = ["Engine", "SideBySide", "compiled", "engine", "threads_of"]

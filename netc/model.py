@@ -7,7 +7,7 @@ forward pass, ``fit`` the training run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .compiler.pipeline import build, model_layout
 from .grammar.diagnostics import CompileError, Diagnostic, Label
 from .metrics import finish_metrics
 from .parts import InputGradients, Module
+from .runtime.artifact import Artifact
 from .runtime.checkpoint import save
 from .runtime.cpu import LARGE_BYTES, Library, Unit
 from .runtime.cpu import Model as Memory
@@ -70,6 +71,8 @@ class Model:
         self._local = threading.local()
         self._units: dict[Any, Unit | devices.DeviceUnit] = {}
         self._few: dict[bool, FewRows | None] = {}
+        self._code: dict[Any, tuple[Artifact, Library]] = {}
+        """Compiled graphs; replicas share them."""
         self._elsewhere: dict[str, tuple[Any, Any]] = {}
         """What was made for the device that is not in use, by its name."""
         self._input_gradients: dict[str, Array] = {}
@@ -126,6 +129,15 @@ class Model:
         twin.memory.block[...] = self.memory.block
         return twin
 
+    def replica(self, seed: int) -> Model:
+        """A model of the same program with initial values of its own; it shares data and code with this one."""
+        twin = Model(
+            self.program, self.network, seed=seed, folder=self.folder, plan=self.plan, target=self.target, device=self.device
+        )  # fmt: skip
+        twin.training, twin.data, twin._code = self.training, self.data, self._code
+        twin.scalers, twin.classes, twin.columns = dict(self.scalers), dict(self.classes), dict(self.columns)
+        return twin
+
     # looking at the model
 
     def __repr__(self) -> str:
@@ -171,14 +183,19 @@ class Model:
         with self._lock:
             unit = self._units.get(key)
             if unit is None:
-                unit = self._units[key] = self._made(make())
+                unit = self._units[key] = self._made(key, make)
             return unit
 
-    def _made(self, graph: Graph) -> Unit | devices.DeviceUnit:
+    def _made(self, key: Any, make: Callable[[], Graph]) -> Unit | devices.DeviceUnit:
         if self.device == devices.CUDA:
-            return devices.DeviceUnit(self, graph)
-        artifact = build({graph.name: graph}, self.orders, target=self.target)
-        return Unit(Library(artifact), artifact.units[graph.name], self.memory)
+            return devices.DeviceUnit(self, make())
+        if key not in self._code:
+            graph = make()
+            artifact = build({graph.name: graph}, self.orders, target=self.target)
+            self._code[key] = artifact, Library(artifact)
+        artifact, library = self._code[key]
+        (layout,) = artifact.units.values()
+        return Unit(library, layout, self.memory)
 
     def _inputs(self, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
         specs = self.network.inputs
@@ -409,18 +426,22 @@ class Model:
         Raises CompileError for a run that is too large for the device (E0505) or a line search by ``graph`` (E0805), ValueError for arrays and settings that do not fit, ``training.Diverged`` when the loss is not finite.
         """
 
-        for name, value in (("epochs", epochs), ("batch", batch), ("threads", threads)):
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if value is not None and not (whole and int(value) >= 1) and (name, value) != ("batch", "full"):
-                raise ValueError(f"{name} is a whole number from 1, not {value!r}")
         seed = None if seed is None else as_seed(seed)
-        for given in (arrays, validation):
-            if given:
-                self._expect_number(self._observations(given)[0])
+        self.expect_run(arrays, validation, epochs=epochs, batch=batch, threads=threads)
         return fit(
             self, arrays, epochs=epochs, batch=batch, validation=validation, shuffle=shuffle, seed=seed,
             on_epoch=on_epoch, threads=threads, spread=devices.plan_of(plan),
         )  # fmt: skip
+
+    def expect_run(self, arrays: Sequence[Any], validation: Sequence[Any] | None, **numbers: Any) -> None:
+        """Raises ValueError for numbers that are none from 1 and arrays that do not fit, CompileError (E0404)."""
+        for name, value in numbers.items():
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if value is not None and not (whole and int(value) >= 1) and (name, value) != ("batch", "full"):
+                raise ValueError(f"{name} is a whole number from 1, not {value!r}")
+        for given in (arrays, validation):
+            if given:
+                self._expect_number(self._observations(given)[0])
 
     # weights
 

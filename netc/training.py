@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from . import devices
 from .compiler import units
+from .compiler.elaborate import Goal
+from .compiler.graph import Graph
 from .compiler.interpreter import trace_nonfinite
-from .engines import compiled, engine, threads_of
+from .engines import Engine, compiled, engine, threads_of
 from .grammar.source import Span
 from .metrics import finish_metrics
-from .runtime.artifact import DIVERGED, EXHAUSTED, RUNNING, STOPPED
+from .runtime.artifact import DIVERGED, EXHAUSTED, RUNNING, STOPPED, Artifact
 from .runtime.cores import physical_cores
 from .runtime.cpu import aligned
 from .runtime.cuda.plans import Plan
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 UNLIMITED = 2**62
+Begin = Callable[["Model", Job], Engine]
 
 
 class Diverged(ArithmeticError):
@@ -56,6 +59,8 @@ class History:
     seconds: float = 0.0
     best_epoch: int = 0
     status: str = "finished"
+    problem: str = ""
+    """Where the loss stopped to be finite, of one among several runs."""
 
     @property
     def loss(self) -> list[float]:
@@ -95,21 +100,26 @@ def fit(
 class Trainer:
     """One run: its compiled entry, memory and control block; ``run`` may be called again after an interruption."""
 
+    goal: Goal
+    data: dict[str, Array]
+    held: dict[str, Array]
+    rows: int
+    graphs: dict[str, Graph]
+    end: Graph
+
     def __init__(
         self, model: Model, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None, epochs: int | None,
         batch: int | str | None, shuffle: bool | None, seed: int | None, threads: int | None = None,
-        spread: Plan | None = None,
+        spread: Plan | None = None, like: Trainer | None = None, begin: Begin | None = None,
     ) -> None:  # fmt: skip
+        """like: a run of the same program on the same rows, whose code and rows this one shares; arrays and validation count
+        no more. begin: makes the engine, where this run is one of several that share a device or loaded code."""
         self.model = model
         plan = self.plan = model._need_plan()
-        if not arrays:
-            arrays, validation = file_data(model)
-        self.goal, self.data, self.rows = model._observations(arrays)
-        if self.rows == 0:
-            raise ValueError("there are no rows to train on")
-        self.held: dict[str, Array] = {}
-        if validation is not None and len(validation[0]):
-            _, self.held, _ = model._observations(validation)
+        if like is None:
+            self._observe(arrays, validation)
+        else:
+            self.goal, self.data, self.rows, self.held = like.goal, like.data, like.rows, like.held
         size = plan.batch if batch is None else None if batch == "full" else int(batch)
         self.batch = min(size or self.rows, self.rows)
         self.steps_per_epoch = -(-self.rows // self.batch)
@@ -126,9 +136,33 @@ class Trainer:
         self.spread = spread
         self.executor = devices.executor(model) if model.device == devices.CUDA else None
         model.memory.take({average: parameter for parameter, average in model.averages().items()})
-        self._compile()
+        if like is None:
+            self.artifact = self._compile()
+        else:
+            self.graphs, self.artifact = like.graphs, like.artifact
+            if self.held:
+                self.end = like.end
+        self.totals = self.artifact.totals
+        job = self.job = self._job()
+        self.threads = threads_of(job, self.most_threads)
+        if begin is not None:
+            self.native = begin(model, job)
+        else:
+            self.native = engine(model, job, self.threads, self.executor, self.spread)
 
-    def _compile(self) -> None:
+    def _observe(self, arrays: tuple[Any, ...], validation: tuple[Any, ...] | None) -> None:
+        """The rows to train on and to validate on."""
+        model = self.model
+        if not arrays:
+            arrays, validation = file_data(model)
+        self.goal, self.data, self.rows = model._observations(arrays)
+        if self.rows == 0:
+            raise ValueError("there are no rows to train on")
+        self.held = {}
+        if validation is not None and len(validation[0]):
+            _, self.held, _ = model._observations(validation)
+
+    def _compile(self) -> Artifact:
         model, plan = self.model, self.plan
         graphs = {"step": units.checked(lambda: units.step(model.network, plan, self.goal))}
         if self.held:
@@ -138,9 +172,11 @@ class Trainer:
             self.end = units.epoch_end(plan, graphs["evaluate"])
         self.graphs = graphs
         chunk = min(max(self.batch, 64), 1024)
-        artifact = compiled(model, graphs, self.executor, {"step": self.batch, "evaluate": chunk})
-        self.totals = artifact.totals
-        block = model.memory.block
+        return compiled(model, graphs, self.executor, {"step": self.batch, "evaluate": chunk})
+
+    def _job(self) -> Job:
+        model, plan, block = self.model, self.plan, self.model.memory.block
+        chunk = min(max(self.batch, 64), 1024)
         settings = {
             "rows": self.rows, "batch": self.batch, "end_epoch": self.epochs, "end_step": self.steps, "seed": self.seed,
             "shuffle": int(self.shuffle), "validation_rows": len(self.held["target"]) if self.held else 0,
@@ -152,11 +188,9 @@ class Trainer:
         self.best = aligned(len(block))
         self.order = np.zeros(self.rows, np.int64)
         offsets = {x.name: x.fixed for x in model.memory.layouts}
-        job = Job(
-            artifact, settings, self.data, self.held, block, offsets, self.history, self.best, self.order
+        return Job(
+            self.artifact, settings, self.data, self.held, block, offsets, self.history, self.best, self.order
         )
-        self.threads = threads_of(job, self.most_threads)
-        self.native = engine(model, job, self.threads, self.executor, self.spread)
 
     def run(
         self,
@@ -174,14 +208,14 @@ class Trainer:
         start = time.perf_counter()
 
         saved = start
-        history.rows += [self._row(i) for i in range(first)]
+        history.rows += [self.row(i) for i in range(first)]
         for row in history.rows:
             if on_epoch is not None:
                 on_epoch(row)
 
         def report() -> None:
             while on_epoch is not None and len(history.rows) < native.get("epoch"):
-                row = self._row(len(history.rows))
+                row = self.row(len(history.rows))
                 history.rows.append(row)
                 on_epoch(row)
                 if time.perf_counter() - saved > save_seconds:
@@ -199,21 +233,41 @@ class Trainer:
         finally:
             history.seconds = time.perf_counter() - start
             while len(history.rows) < native.get("epoch"):
-                history.rows.append(self._row(len(history.rows)))
+                history.rows.append(self.row(len(history.rows)))
                 if on_epoch is not None:
                     on_epoch(history.rows[-1])
-        status = native.get("status")
-        if status == DIVERGED:
+        self._expect_finite()
+        return self._told(history)
+
+    def outcome(self, seconds: float) -> History:
+        """The history of a run that others carried out with this trainer's engine; a loss that is not finite is told by its
+        ``status`` and ``problem``."""
+        history = History([self.row(i) for i in range(self.native.get("epoch"))], seconds)
+        try:
+            self._expect_finite()
+        except Diverged as error:
+            history.status, history.problem = "diverged", str(error)
+            history.best_epoch = self.native.get("best_epoch") + 1 if history.rows else 0
+            return history
+        return self._told(history)
+
+    def _expect_finite(self) -> None:
+        native = self.native
+        if native.get("status") == DIVERGED:
             raise Diverged(native.get("step") + 1, native.get("epoch") + 1, *self._blame())
-        history.status = {STOPPED: "stopped", EXHAUSTED: "early stop"}.get(status, "finished")
-        history.best_epoch = native.get("best_epoch") + 1
+
+    def _told(self, history: History) -> History:
+        """With how the run ended."""
+        names = {STOPPED: "stopped", EXHAUSTED: "early stop"}
+        history.status = names.get(self.native.get("status"), "finished")
+        history.best_epoch = self.native.get("best_epoch") + 1
         return history
 
     def _execute(self, report: Callable[[], None]) -> None:
         with devices.reported(self.model, "the run"):
             self.native.execute(report)
 
-    def _row(self, index: int) -> EpochRow:
+    def row(self, index: int) -> EpochRow:
         values = self.history[index]
         if not self.held:
             return EpochRow(index + 1, float(values[0]), None, {})

@@ -163,7 +163,7 @@ BLOCK_THREADS = 512
 """Threads of a block on a GPU: the order in which a sum's terms are added depends on it, so it is one number for all."""
 SHARED_BYTES = 1024
 """A block's memory for its warps' parts of a sum; tables of addresses lie behind it."""
-NODES = "NETC_NODES"
+NODES, ALONE = "NETC_NODES", "NETC_ALONE"
 """What is defined in front of a CUDA module's text for the entries of a graph in place of the one of ``train``."""
 SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss", "seed")
 RUNNING, FINISHED, DIVERGED, STOPPED, EXHAUSTED = range(5)

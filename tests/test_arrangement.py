@@ -49,7 +49,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def made(sizes: tuple[int, int, int], cpu: str = "native", **settings: Any) -> Model:
     first, second, third = sizes
     source = PROGRAM.format(first=first, second=second, third=third)
-    return netc.compile(source=source, seed=4, cpu=cpu, **settings)
+    model: Model = netc.compile(source=source, seed=4, cpu=cpu, **settings)
+    return model
 
 
 def step(model: Model, rows: int, *, many_rows: bool, vector_bytes: int = 32) -> tuple[Graph, Unit]:

@@ -36,9 +36,11 @@ from .values import (
 
 SETTINGS = (
     "loss", "optimizer", "batch", "epochs", "steps", "seed", "log_every", "shuffle", "metrics", "stop", "clip",
-    "ema", "save", "precision", "device",
+    "ema", "save", "precision", "device", "replicas",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
+MOST_REPLICAS = 65536
+"""How many networks may be trained side by side."""
 
 
 _KINDS = {
@@ -73,6 +75,7 @@ class TrainPlan:
     save: str | None = None
     device: str | None = None
     device_span: Span | None = None
+    replicas: int | None = None
     span: Span | None = None
 
     @property
@@ -323,6 +326,8 @@ def _set(plan: TrainPlan, ctx: Context, name: str, e: s.Expr) -> TrainPlan:
         return replace(plan, save=_weights_path(value, e.span))
     if name == "device":
         return replace(plan, device=_device(value, e.span), device_span=e.span)
+    if name == "replicas":
+        return replace(plan, replicas=_replicas(value, e.span))
     if name == "shuffle":
         return replace(plan, shuffle=as_bool(value, e.span))
     if name == "seed":
@@ -372,6 +377,15 @@ def _positive(value: Any, span: Span) -> int:
     number = as_int(value, span)
     if not 1 <= number <= 2**40:
         fail("E0304", f"{number} is out of range: at least 1 is needed", span)
+    return number
+
+
+def _replicas(value: Any, span: Span) -> int:
+    number = as_int(value, span)
+    if not 1 <= number <= MOST_REPLICAS:
+        fail(
+            "E0304", f"{number} is out of range: 1 to {MOST_REPLICAS} networks are trained side by side", span
+        )
     return number
 
 

@@ -1,4 +1,4 @@
-"""One piece of device memory for a whole training run, planned before it is allocated.
+"""One piece of device memory for a whole training run, or for several, planned before it is allocated.
 
 In: the sizes of its parts, by name. Out: their addresses; or ``NotEnough`` with the numbers, before anything is allocated.
 """
@@ -36,7 +36,7 @@ def allocate(executor: Executor, purpose: str, size: int) -> Region:
 
 
 class Arena:
-    """sizes: bytes of each part by ``<what it is for>.<name>``."""
+    """sizes: bytes of each part by ``<what it is for>.<name>``, of a task's own part with ``@<its number>`` behind."""
 
     def __init__(self, executor: Executor, sizes: Mapping[str, int]) -> None:
         self.executor = executor
@@ -46,7 +46,7 @@ class Arena:
         for name, size in sizes.items():
             self.offsets[name] = at
             room = -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
-            kind = name.split(".")[0]
+            kind = name.split("@")[0].split(".")[0]
             kinds[kind] = kinds.get(kind, 0) + room
             at += room
         free = executor.free_bytes()
@@ -67,4 +67,26 @@ class Arena:
         self.executor.download(array, self.address(name) + offset)
 
 
-__all__ = ["Arena", "NotEnough", "allocate"]
+class Share:
+    """What one of several tasks sees of an arena: parts of its own, under names with its number behind them, and parts that
+    are common to all, which only the first task fills."""
+
+    def __init__(self, arena: Arena, number: int) -> None:
+        self.arena, self.number = arena, number
+        own = f"@{number}"
+        self.offsets = {
+            n.removesuffix(own): at for n, at in arena.offsets.items() if "@" not in n or n.endswith(own)
+        }
+
+    def address(self, name: str) -> int:
+        return self.arena.region.address + self.offsets[name]
+
+    def upload(self, name: str, array: NDArray[Any]) -> None:
+        if self.number == 0 or name not in self.arena.offsets:
+            self.arena.executor.upload(self.address(name), array)
+
+    def download(self, array: NDArray[Any], name: str, offset: int = 0) -> None:
+        self.arena.executor.download(array, self.address(name) + offset)
+
+
+__all__ = ["Arena", "NotEnough", "Share", "allocate"]

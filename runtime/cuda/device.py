@@ -153,8 +153,18 @@ class Device:
         count = self.cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
         return max(1, int(self._asked(count, function, self.threads, shared))) * self.machine.processors
 
-    def launch(self, module: int, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
-        self._start(Launch(module, entry, blocks, shared, tuple(arguments)), self.stream, together=blocks > 1)
+    def launch(
+        self,
+        module: int,
+        entry: str,
+        blocks: int,
+        shared: int,
+        arguments: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> None:
+        launch = Launch(module, entry, blocks, shared, tuple(arguments))
+        self._start(launch, self.stream, together=blocks > 1 and not alone)
 
     def _start(self, launch: Launch, stream: Any, *, together: bool) -> None:
         """together: its blocks wait for each other. The driver reads the arguments before it returns."""

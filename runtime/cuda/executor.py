@@ -61,8 +61,18 @@ class Executor(Protocol):
     def most_blocks(self, module: Any, entry: str, shared: int) -> int:
         """How many blocks of an entry the device holds at once."""
 
-    def launch(self, module: Any, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
-        """Starts an entry: no more than ``most_blocks`` blocks, all at once. arguments: integers and addresses."""
+    def launch(
+        self,
+        module: Any,
+        entry: str,
+        blocks: int,
+        shared: int,
+        arguments: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Starts an entry: no more than ``most_blocks`` blocks, all at once; any number of them, in any order, where each
+        works alone. arguments: integers and addresses."""
 
     def record(self, launches: Sequence[Launch]) -> Any:
         """A graph of launches, which is kept by what is returned. Each begins when the one before it has ended; within one

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..artifact import DEVICE_SLOT, RUNNING, SCALARS, SHARED_BYTES, STOPPED
 from ..control import Control
 from ..job import Job
-from .arena import Arena
+from .arena import Arena, Share
 from .plans import Plan
 from .recorded import Recorded
 from .units import Library, addresses
@@ -33,17 +33,18 @@ GROWTH = 8
 class Run(Control):
     """The control block's copy on the host, and the device's memory."""
 
-    def __init__(self, library: Library, job: Job, plan: Plan) -> None:
-        """Raises NotEnough when the device has not enough memory."""
+    def __init__(self, library: Library, job: Job, plan: Plan, arena: Arena | Share | None = None) -> None:
+        """arena: this run's share of the memory of several. Raises NotEnough when the device has not enough memory."""
         self.library, self.job, self.plan = library, job, plan
         self.tensors = job.tensors()
         super().__init__(DEVICE_SLOT, 3 * len(self.tensors))
         layouts = job.artifact.units
         tables = sum(len(layouts[n].table) for n in ("step", "evaluate") if n in layouts)
         self.shared = SHARED_BYTES + 8 * (tables + len(SCALARS))
-        self.arena = Arena(library.executor, sizes(job))
+        self.arena = arena or Arena(library.executor, sizes(job))
+        rows = max(job.batch, job.chunk if job.held else 0)
         recorded = plan is Plan.graph
-        self.module = library.module(max(job.batch, job.chunk if job.held else 0), nodes=recorded)
+        self.module = library.module(rows, nodes=recorded, alone=plan is Plan.block)
         self.blocks = 1
         if plan is not Plan.block:
             self.blocks = library.executor.most_blocks(self.module, self.entry, self.shared)
@@ -98,7 +99,7 @@ class Run(Control):
                 places = (arena.address("model"), arena.address("work"), arena.address(scalars))
                 arena.upload(f"run.{name}", addresses(layout, job.offsets, rows, *places))
 
-    def _send(self) -> None:
+    def send(self) -> None:
         """The state of the host, from which the run goes on."""
         self.arena.upload("model", self.job.model)
         self.arena.upload("model.best", self.job.best)
@@ -110,13 +111,16 @@ class Run(Control):
     def _receive(self) -> None:
         """The cursor, and the lines of the history that are new."""
         self.arena.download(self.control, "run.control")
+        self.receive_lines()
+
+    def receive_lines(self) -> None:
         epoch = self.get("epoch")
         lines = self.job.history[self.known : epoch]
         if len(lines):
             self.arena.download(lines, "run.history", self.known * self.job.history.strides[0])
         self.known = epoch
 
-    def _fetch(self) -> None:
+    def fetch(self) -> None:
         """Everything that the host knows of the run, as it is now."""
         if self.recorded is not None:
             self._start()  # an interruption may have come before the one behind an epoch's last step
@@ -134,7 +138,7 @@ class Run(Control):
         """Runs until the end, the stop flag, or divergence. ``poll`` is called between two launches; what it raises
         (KeyboardInterrupt too) ends the run after the present launch and is raised again."""
         with self.library.lock:
-            self._send()
+            self.send()
             try:
                 while self.get("status") == RUNNING and not self.get("stop"):
                     self._advance()
@@ -142,7 +146,7 @@ class Run(Control):
                         poll()
             finally:
                 asked = self.get("stop")
-                _undisturbed(self._fetch)
+                undisturbed(self.fetch)
                 self.set("stop", asked)
                 if self.get("status") == RUNNING:
                     self.set("status", STOPPED)
@@ -153,9 +157,7 @@ class Run(Control):
         self.launch(self.steps)
         self._receive()
         done, seconds = self.get("step") - before, time.perf_counter() - start
-        if done:
-            fitting = int(done * LAUNCH_SECONDS / max(seconds, 1e-9))
-            self.steps = max(1, min(fitting, GROWTH * self.steps))
+        self.steps = paced(self.steps, done, seconds)
 
     def launch(self, steps: int) -> None:
         """Starts the run from the cursor on, for at most so many steps."""
@@ -185,6 +187,13 @@ class Run(Control):
             row += here * batch
             if row >= rows:
                 row, epochs = 0, epochs - 1
+
+
+def paced(steps: int, done: int, seconds: float) -> int:
+    """How many steps the next launch should have, after one of ``steps`` that did so many in so much time."""
+    if not done:
+        return steps
+    return max(1, min(int(done * LAUNCH_SECONDS / max(seconds, 1e-9)), GROWTH * steps))
 
 
 def capacity(rows: int) -> int:
@@ -217,7 +226,7 @@ def sizes(job: Job) -> dict[str, int]:
     return found
 
 
-def _undisturbed(action: Callable[[], None]) -> None:
+def undisturbed(action: Callable[[], None]) -> None:
     """Does it whole, however often a user interrupts meanwhile."""
     while True:
         try:
@@ -227,4 +236,4 @@ def _undisturbed(action: Callable[[], None]) -> None:
             continue
 
 
-__all__ = ["Run", "sizes"]
+__all__ = ["LAUNCH_SECONDS", "Run", "paced", "sizes", "undisturbed"]

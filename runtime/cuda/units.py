@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import NODES, SCALARS, SHARED_BYTES, Artifact, TensorLayout, UnitLayout
+from ..artifact import ALONE, NODES, SCALARS, SHARED_BYTES, Artifact, TensorLayout, UnitLayout
 from ..cpu import Model, byte_count, view
 from .arena import allocate
 from .executor import Executor, Region
@@ -29,14 +29,14 @@ class Library:
     def __init__(self, artifact: Artifact, executor: Executor) -> None:
         self.artifact, self.executor = artifact, executor
         self.lock = threading.Lock()
-        self._modules: dict[tuple[bool, bool], Any] = {}
+        self._modules: dict[tuple[bool, bool, bool], Any] = {}
 
-    def module(self, rows: int, *, nodes: bool = False) -> Any:
+    def module(self, rows: int, *, nodes: bool = False, alone: bool = False) -> Any:
         """The module for so many rows: with indices of 64 bits where 32 are too few. nodes: a training run's entries are
-        those of a graph."""
-        kind = (rows > self.artifact.most_rows, nodes)
+        those of a graph. alone: each block has a task of its own."""
+        kind = rows > self.artifact.most_rows, nodes, alone
         if kind not in self._modules:
-            text = whole_text(self.artifact.code.decode(), wide=kind[0], nodes=nodes)
+            text = whole_text(self.artifact.code.decode(), wide=kind[0], nodes=nodes, alone=alone)
             self._modules[kind] = self.executor.load(text)
         return self._modules[kind]
 
@@ -47,10 +47,12 @@ class Library:
         self.executor.launch(module, entry, blocks, shared, arguments)
 
 
-def whole_text(text: str, *, wide: bool = False, nodes: bool = False) -> str:
-    """A module with the type of its indices, and the entries of a graph in place of ``netc_train`` where these are wanted."""
-    chosen = f"#define {NODES}\n" if nodes else ""
-    return f"{chosen}typedef {'long long' if wide else 'int'} index_t;\n\n{text}"
+def whole_text(text: str, *, wide: bool = False, nodes: bool = False, alone: bool = False) -> str:
+    """A module with the type of its indices, the entries of a graph in place of ``netc_train`` where these are wanted, and
+    with whether its blocks work together or each alone."""
+    defined = [name for name, wanted in ((NODES, nodes), (ALONE, alone)) if wanted]
+    head = "".join(f"#define {name}\n" for name in defined)
+    return f"{head}typedef {'long long' if wide else 'int'} index_t;\n\n{text}"
 
 
 def addresses(

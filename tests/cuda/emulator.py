@@ -66,21 +66,31 @@ class Emulator:
         return self.blocks
 
     def launch(
-        self, module: ctypes.CDLL, entry: str, blocks: int, shared: int, arguments: Sequence[int]
+        self,
+        module: ctypes.CDLL,
+        entry: str,
+        blocks: int,
+        shared: int,
+        arguments: Sequence[int],
+        *,
+        alone: bool = False,
     ) -> None:
-        self._run(Launch(module, entry, blocks, shared, tuple(arguments)), together=True)
+        launch = Launch(module, entry, blocks, shared, tuple(arguments))
+        assert alone or blocks <= self.blocks
+        self._run(launch, together=not alone)
 
     def record(self, launches: Sequence[Launch]) -> tuple[Launch, ...]:
         return tuple(launches)
 
     def replay(self, graph: tuple[Launch, ...], times: int) -> None:
         for launch in graph * times:
+            assert launch.blocks <= self.blocks
             self._run(launch, together=False)
 
     def _run(self, launch: Launch, *, together: bool) -> None:
         """together: blocks may wait for each other."""
         module, entry, blocks, shared = launch.module, launch.entry, launch.blocks, launch.shared
-        assert 1 <= blocks <= self.blocks
+        assert blocks >= 1
         self.launches.append((entry, blocks))
         given = (ctypes.c_longlong * 4)(*launch.arguments)
         emulate = module.emulate

@@ -116,8 +116,8 @@ def device(cuda: Imitation) -> Device:
 
 def test_every_argument_is_an_integer_of_64_bits(device: Device, cuda: Imitation) -> None:
     given = [2**62 + 1, -3, 0, 2**40]
-    for blocks, kind in ((1, "plain"), (264, "cooperative")):
-        device.launch(9, "netc_step", blocks, 1000, given)
+    for blocks, alone, kind in ((1, False, "plain"), (264, False, "cooperative"), (9000, True, "plain")):
+        device.launch(9, "netc_step", blocks, 1000, given, alone=alone)
         assert cuda.calls[-1] == (kind, (FUNCTION, blocks, 1, 1, BLOCK_THREADS, 1, 1, 1000, 5, given))
     assert [c for c in cuda.calls if c[0] == "function"] == [("function", (9, "netc_step"))]
     assert device.most_blocks(9, "netc_step", 1000) == 2 * 132

@@ -37,14 +37,14 @@ NAME = "KERNEL"
 """What a kernel is called until the module knows its name."""
 LANES = {Team.warp: ("(threadIdx.x & 31)", "32"), Team.block: ("threadIdx.x", "blockDim.x")}
 FIRST = {
-    Team.thread: "blockIdx.x * blockDim.x + threadIdx.x",
-    Team.warp: "(blockIdx.x * blockDim.x + threadIdx.x) / 32",
-    Team.block: "blockIdx.x",
+    Team.thread: "block_number() * blockDim.x + threadIdx.x",
+    Team.warp: "(block_number() * blockDim.x + threadIdx.x) / 32",
+    Team.block: "block_number()",
 }
 STRIDE = {
-    Team.thread: "gridDim.x * blockDim.x",
-    Team.warp: "gridDim.x * blockDim.x / 32",
-    Team.block: "gridDim.x",
+    Team.thread: "block_count() * blockDim.x",
+    Team.warp: "block_count() * blockDim.x / 32",
+    Team.block: "block_count()",
 }
 OPERATORS = {Combine.sum: "Add", Combine.max: "Largest", Combine.argmax: "First"}
 

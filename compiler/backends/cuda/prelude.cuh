@@ -12,6 +12,16 @@ typedef unsigned int word32;
 #define NETC_INFINITY_D __longlong_as_double(0x7ff0000000000000LL)
 #define NETC_NAN_D __longlong_as_double(0x7ff8000000000000LL)
 
+// Blocks that work together: all of the grid; or, with NETC_ALONE, each block for itself, on a task of its own.
+
+#ifdef NETC_ALONE
+static __device__ unsigned int block_number() { return 0; }
+static __device__ unsigned int block_count() { return 1; }
+#else
+static __device__ unsigned int block_number() { return blockIdx.x; }
+static __device__ unsigned int block_count() { return gridDim.x; }
+#endif
+
 // Barriers
 
 __device__ unsigned int netc_arrived;
@@ -21,12 +31,12 @@ __device__ unsigned int netc_generation;
 // resident: the launch is a cooperative one, or has a single block.
 static __device__ void grid_sync() {
     __syncthreads();
-    if (gridDim.x == 1) return;
+    if (block_count() == 1) return;
     if (threadIdx.x == 0) {
         volatile unsigned int *generation = &netc_generation;
         const unsigned int before = *generation;
         __threadfence();
-        if (atomicAdd(&netc_arrived, 1u) == gridDim.x - 1) {
+        if (atomicAdd(&netc_arrived, 1u) == block_count() - 1) {
             atomicExch(&netc_arrived, 0u);
             __threadfence();
             atomicExch(&netc_generation, before + 1u);

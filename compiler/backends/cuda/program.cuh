@@ -14,7 +14,7 @@ struct __align__(16) Sixteen {
 
 static __device__ long long double_bits(double x) { return __double_as_longlong(x); }
 
-static __device__ bool leader() { return blockIdx.x == 0 && threadIdx.x == 0; }
+static __device__ bool leader() { return block_number() == 0 && threadIdx.x == 0; }
 
 static __device__ double *history_line(const long long *control, long long epoch, int width) {
     return (double *)control[slot_history] + epoch * width;
@@ -81,7 +81,7 @@ static __device__ void draw_order(const long long *control, long long epoch) {
     unsigned int *waiting = (unsigned int *)control[slot_waiting];
     const int rows = (int)control[slot_rows];
     const word64 seed = (word64)control[slot_seed];
-    const int first = blockIdx.x * blockDim.x + threadIdx.x, stride = gridDim.x * blockDim.x;
+    const int first = block_number() * blockDim.x + threadIdx.x, stride = block_count() * blockDim.x;
     for (long long i = first; i < rows; i += stride) {
         const double drawn = uniform_d((word64)(i + 1), 0xffffffffu, (word32)epoch, seed);
         order[i] = (int)i;
@@ -132,8 +132,8 @@ static __device__ void place_rows(unsigned char **table, int slot, const long lo
     if (threadIdx.x == 0) table[slot] = as_they_lie ? (unsigned char *)source + begin : copy;
     if (as_they_lie) return;
     const int *order = (const int *)control[slot_permutation];
-    const index_t total = count * MANY, stride = gridDim.x * blockDim.x;
-    for (index_t i = blockIdx.x * blockDim.x + threadIdx.x; i < total; i += stride) {
+    const index_t total = count * MANY, stride = block_count() * blockDim.x;
+    for (index_t i = block_number() * blockDim.x + threadIdx.x; i < total; i += stride) {
         const index_t at = i / MANY;
         const long long from = drawn ? order[row + at] : row + at;
         ((T *)copy)[i] = ((const T *)source)[from * MANY + (i - at * MANY)];
@@ -142,8 +142,8 @@ static __device__ void place_rows(unsigned char **table, int slot, const long lo
 
 // Copies a whole number of 16 bytes, and waits until that is done.
 static __device__ void copy_block(unsigned char *target, const unsigned char *source, long long bytes) {
-    const long long many = bytes / 16, stride = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < many; i += stride)
+    const long long many = bytes / 16, stride = (long long)block_count() * blockDim.x;
+    for (long long i = (long long)block_number() * blockDim.x + threadIdx.x; i < many; i += stride)
         ((Sixteen *)target)[i] = ((const Sixteen *)source)[i];
     grid_sync();
 }

@@ -46,7 +46,8 @@ from .scalars import TYPES
 
 UNITS = ((16, "Sixteen"), (8, "word64"), (4, "word32"), (1, "unsigned char"))
 """What rows are copied in, by its size."""
-ARGUMENTS = "long long *control, long long, long long, long long"
+ARGUMENTS = "long long *control, long long apart, long long, long long"
+"""apart: numbers between the control blocks of one run and the next, where each block of the grid has its own run; else 0."""
 
 
 def prelude_text() -> str:
@@ -84,6 +85,7 @@ def train_entry(program: Program, step: Sequence[Buffer], evaluate: Sequence[Buf
     return "\n".join([
         _run_function(program), "",
         f'extern "C" __global__ void __launch_bounds__({BLOCK_THREADS}, 1) netc_train({ARGUMENTS}) {{',
+        "    control += blockIdx.x * apart;",
         f"    unsigned char **table = (unsigned char **)(netc_shared + {SHARED_BYTES});",
         f"    unsigned char **held = table + {len(step)};",
         f"    long long *scalars = (long long *)(held + {len(evaluate)});",
