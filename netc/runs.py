@@ -74,7 +74,8 @@ def settings(folder: Path) -> dict[str, Any]:
         raise refuse(
             folder, f"{folder} is no run that could be resumed", "name a folder such as runs/NAME-001"
         ) from None
-    if not isinstance(found, dict) or not (folder / "last.safetensors").exists():
+    several = isinstance(found, dict) and isinstance(found.get("replicas"), list)
+    if not isinstance(found, dict) or not (several or (folder / "last.safetensors").exists()):
         raise refuse(folder, f"{folder} holds no last.safetensors to go on from")
     return found
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -14,6 +15,7 @@ from .. import __version__
 from ..api import make_model, open_program, runnable
 from ..compiler.backends.llvm.target import CPUS, NATIVE
 from ..compiler.elaborate import Precision
+from ..compiler.elaborate.training import MOST_REPLICAS
 from ..devices import CPU, CUDA, DEVICES, plan_of
 from ..grammar.diagnostics import CompileError, Diagnostic, Label
 from ..grammar.source import Source, Span
@@ -48,6 +50,12 @@ class Options:
     precision: str | None = None
     device: str | None = None
     plan: str | None = None
+    replicas: int | None = None
+
+
+def stored(options: Options) -> dict[str, Any]:
+    """The options as run.json keeps them, from wherever it is resumed."""
+    return {**asdict(options), "file": str(Path(options.file).resolve())}
 
 
 def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
@@ -79,6 +87,10 @@ def batch_size(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace a constant of the program."
 )
+@click.option(
+    "--replicas", type=click.IntRange(1, MOST_REPLICAS), metavar="N",
+    help="Train N networks side by side, with the seeds from --seed on.",
+)  # fmt: skip
 @click.option("--out", default="runs", show_default=True, help="Where the run's folder is made.")
 @click.option(
     "--resume", metavar="[RUN]", is_flag=False, flag_value=LATEST,
@@ -91,6 +103,7 @@ def command(
     ctx: click.Context, file: str | None, epochs: int | None, batch: int | str | None, lr: float | None,
     seed: int | None, threads: int | None, dtype: str, precision: str | None, cpu: str, pairs: tuple[str, ...],
     out: str, resume: str | None, quiet: bool, as_json: bool, device: str | None, plan: str | None,
+    replicas: int | None,
 ) -> None:  # fmt: skip
     """Train the network of a .net file on the data that it names."""
     if resume is not None:
@@ -101,8 +114,22 @@ def command(
     elif file is None:
         raise click.UsageError("name a .net file, or a run to --resume")
     else:
-        options = Options(file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision, device, plan)
+        options = Options(
+            file, epochs, batch, lr, seed, dtype, pairs, threads, cpu, precision, device, plan, replicas
+        )
     model = open_model(options)
+    count = options.replicas or (model.plan.replicas if model.plan is not None else None) or 1
+    if count > 1:
+        from .replicas import train_replicas
+
+        if resume is None:
+            folder = create(Path(out), model.program.name)
+        code = train_replicas(
+            model, replace(options, replicas=count), folder, resume is not None, quiet, as_json
+        )
+        if code:
+            raise click.exceptions.Exit(code)
+        return
     trainer = Trainer(
         model, (), None, options.epochs, options.batch, None, None, options.threads, plan_of(options.plan)
     )
@@ -184,7 +211,7 @@ def open_model(options: Options) -> Model:
     return model
 
 
-class _Record:
+class Record:
     """The files of a run in progress."""
 
     def __init__(self, folder: Path, model: Model, trainer: Trainer, options: Options) -> None:
@@ -213,17 +240,21 @@ class _Record:
         native, now = self.trainer.native, time.time()
         content = {
             "netc": __version__, "status": status,
-            "options": {**asdict(self.options), "file": str(Path(self.options.file).resolve())},
+            "options": stored(self.options),
             "started": self.started, "seconds": now - self.started, "epoch": native.get("epoch"),
             "step": native.get("step"), "best_epoch": native.get("best_epoch") + 1,
         }  # fmt: skip
         write_json(self.folder / "run.json", content)
 
-    def end(self, status: str) -> list[str]:
-        """The last save; gives the names of what was written."""
+    def finish(self, status: str) -> None:
+        """The last save."""
         if self.history is not None:
             self.history.close()
         self.save(status)
+
+    def end(self, status: str) -> list[str]:
+        """The last save, and the weights where the program wants them; gives the names of what was written."""
+        self.finish(status)
         files = [n for n in ("best.safetensors", "last.safetensors") if (self.folder / n).exists()]
         written = [str(self.folder / n) for n in (*files, "history.csv", "run.json")]
         place = self.model.plan.save if self.model.plan else None
@@ -235,18 +266,18 @@ class _Record:
 
 def _run(folder: Path, model: Model, trainer: Trainer, options: Options, reporter: Reporter) -> int:
     """Runs to the end or an interruption, saves, and gives the exit code."""
-    record = _Record(folder, model, trainer, options)
+    record = Record(folder, model, trainer, options)
     try:
         record.begin()
         status, history = _train(trainer, record, reporter, options)
         written = record.end(status)
     except CompileError as error:
-        raise _with_way_back(error, folder) from None
+        raise with_way_back(error, folder) from None
     reporter.end(folder, status, history, written)
     return CODES.get(status, 0)
 
 
-def _train(trainer: Trainer, record: _Record, reporter: Reporter, options: Options) -> tuple[str, History]:
+def _train(trainer: Trainer, record: Record, reporter: Reporter, options: Options) -> tuple[str, History]:
     """The run itself: how it ended and, where it was not cut short, its history."""
 
     def on_epoch(row: EpochRow) -> None:
@@ -267,7 +298,7 @@ def _train(trainer: Trainer, record: _Record, reporter: Reporter, options: Optio
         reporter.close()
 
 
-def _with_way_back(error: CompileError, folder: Path) -> CompileError:
+def with_way_back(error: CompileError, folder: Path) -> CompileError:
     """A run that cannot be saved any more is whole on disk as of its last save: the message says how to go on."""
     if not (folder / "run.json").exists():
         with contextlib.suppress(OSError):
@@ -283,4 +314,4 @@ def _diverged(error: Diverged, options: Options) -> Diagnostic:
     return Diagnostic("E0801", str(error), Label(span, "not finite from here on"), help=advice)
 
 
-__all__ = ["Options", "command", "open_model"]
+__all__ = ["CODES", "SAVE_SECONDS", "Options", "Record", "command", "open_model", "stored", "with_way_back"]

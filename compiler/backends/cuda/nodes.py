@@ -22,7 +22,7 @@ from .module import Called
 from .program import ARGUMENTS, BATCH, batch_statement, statement_lines
 
 LANES = {Team.thread: 1, Team.warp: 32}
-NODE_ARGUMENTS = ARGUMENTS.replace("long long,", "long long repetition,", 1)
+NODE_ARGUMENTS = ARGUMENTS.replace("long long apart", "long long repetition")
 IDLE = "if (!goes_on(control)) return;"
 COPIED_BYTES = 16
 """What a thread copies of a row at once."""
