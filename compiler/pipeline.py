@@ -7,11 +7,12 @@ from functools import cache as cache_function
 from pathlib import Path
 
 from ..runtime import cache
-from ..runtime.artifact import Artifact, TensorLayout, UnitLayout, pack, unpack
+from ..runtime.artifact import BLOCK_THREADS, Artifact, TensorLayout, UnitLayout, pack, unpack
 from .backends.cuda.module import Entry as CudaEntry
 from .backends.cuda.module import Module as CudaModule
 from .backends.cuda.nodes import Nodes, either, nodes
 from .backends.cuda.program import prelude_text, train_entry
+from .backends.cuda.splits import divided
 from .backends.llvm import compile as llvm
 from .backends.llvm.module import Entry, Module
 from .backends.llvm.program import train_function
@@ -54,15 +55,17 @@ def build(
     return unpack(cache.cached(name, lambda: pack(_built(graphs, orders, train, target, many_rows))))
 
 
-def build_cuda(graphs: Mapping[str, Graph], orders: Orders, *, train: bool = False) -> Artifact:
-    """The same for a CUDA device: the artifact's code is the text of a module."""
-    name = cache.key(describe(graphs, orders), f"cuda {train}", source_state(Path(__file__).parent))
-    return unpack(cache.cached(name, lambda: pack(_built_cuda(graphs, orders, train))))
+def build_cuda(
+    graphs: Mapping[str, Graph], orders: Orders, threads: int = BLOCK_THREADS, *, train: bool = False
+) -> Artifact:
+    """The same for a CUDA device: the artifact's code is the text of a module. threads: of its blocks."""
+    name = cache.key(describe(graphs, orders), f"cuda {train} {threads}", source_state(Path(__file__).parent))
+    return unpack(cache.cached(name, lambda: pack(_built_cuda(graphs, orders, train, threads))))
 
 
-def _built_cuda(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Artifact:
-    module = CudaModule()
-    units = {n: lower(g, orders, vector_bytes=0) for n, g in graphs.items()}
+def _built_cuda(graphs: Mapping[str, Graph], orders: Orders, train: bool, threads: int) -> Artifact:
+    module = CudaModule(threads)
+    units = {n: divided(lower(g, orders, vector_bytes=0), threads) for n, g in graphs.items()}
     split = len(part(units["step"], False)) if train else None
     entries = {n: module.add(unit, n, split if n == "step" else None) for n, unit in units.items()}
     layouts = {n: _layout(entries[n], unit) for n, unit in units.items()}
@@ -71,12 +74,12 @@ def _built_cuda(graphs: Mapping[str, Graph], orders: Orders, train: bool) -> Art
         tables = {n: e.buffers for n, e in entries.items()}
         program = training(units, tables, totals)
         held = tables.get("evaluate", ())
-        launches = nodes(program, entries["step"].calls, split or 0, len(held))
+        launches = nodes(program, entries["step"].calls, split or 0, len(held), threads)
         module.functions.append(prelude_text())
-        module.entries.append(either(train_entry(program, tables["step"], held), launches.text))
+        module.entries.append(either(train_entry(program, tables["step"], held, threads), launches.text))
     return Artifact(
         module.text().encode(), layouts, "netc_train" if train else None, totals, module.most_rows,
-        launches.rounds, launches.between,
+        threads, launches.rounds, launches.between,
     )  # fmt: skip
 
 

@@ -78,9 +78,10 @@ class DeviceUnit:
 
     def __init__(self, model: Model, graph: Graph) -> None:
         self.model = model
-        artifact = build_cuda({graph.name: graph}, model.orders)
+        found = executor(model)
+        artifact = build_cuda({graph.name: graph}, model.orders, found.threads)
         with reported(model, "the network"):
-            library = Library(artifact, executor(model))
+            library = Library(artifact, found)
             self.unit = Unit(library, artifact.units[graph.name], model.memory)
 
     def call(

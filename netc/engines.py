@@ -52,7 +52,7 @@ def compiled(
 ) -> Artifact:
     """The code of a run, for where it will be carried out. rows: how many observations each graph sees at a time."""
     if executor is not None:
-        return build_cuda(graphs, model.orders, train=True)
+        return build_cuda(graphs, model.orders, executor.threads, train=True)
     return build(graphs, model.orders, train=True, target=model.target, many_rows=many(rows))
 
 

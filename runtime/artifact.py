@@ -79,6 +79,7 @@ class Artifact:
     """The code of some units; ``train`` names the entry that runs whole epochs, if there is one.
 
     code: object code, or the text of a CUDA module. most_rows: for how many rows that text's indices may be ``int``.
+    threads: of the blocks that it is written for.
     step: a training step as launches, empty where their number is not known beforehand (a line search). between: the entry
     that ends an epoch and begins the next one between such steps.
     """
@@ -88,6 +89,7 @@ class Artifact:
     train: str | None = None
     totals: tuple[str, ...] = ()
     most_rows: int = 0
+    threads: int = 0
     step: tuple[RoundLayout, ...] = ()
     between: str | None = None
 
@@ -99,7 +101,7 @@ def pack(artifact: Artifact) -> bytes:
         for name, unit in artifact.units.items()
     }
     head: dict[str, Any] = {"units": units, "train": artifact.train, "totals": artifact.totals}
-    head |= {"most_rows": artifact.most_rows, "between": artifact.between}
+    head |= {"most_rows": artifact.most_rows, "threads": artifact.threads, "between": artifact.between}
     head["step"] = [asdict(part) for part in artifact.step]
     return json.dumps(head).encode() + b"\n" + artifact.code
 
@@ -115,7 +117,7 @@ def unpack(content: bytes) -> Artifact:
     head = json.loads(line)
     units = {name: _unit(fields) for name, fields in head["units"].items()}
     return Artifact(
-        code, units, head["train"], tuple(head["totals"]), head["most_rows"],
+        code, units, head["train"], tuple(head["totals"]), head["most_rows"], head["threads"],
         tuple(_round(fields) for fields in head["step"]), head["between"],
     )  # fmt: skip
 
@@ -160,9 +162,14 @@ POOL_SLOTS = 32
 GRAIN = 65536
 """Scalar operations of one kernel that are worth a thread."""
 BLOCK_THREADS = 512
-"""Threads of a block on a GPU: the order in which a sum's terms are added depends on it, so it is one number for all."""
-SHARED_BYTES = 1024
-"""A block's memory for its warps' parts of a sum; tables of addresses lie behind it."""
+"""Threads of a block on a GPU. Text is written for so many: tiles and the order in which a sum's terms are added depend on it."""
+PARTS_BYTES = 1024
+"""A block's memory for its warps' parts of a sum."""
+TILE_BYTES = 32768
+"""Behind it, a block's memory for stages of operands."""
+SHARED_BYTES = PARTS_BYTES + TILE_BYTES
+"""What every block has; tables of addresses lie behind it. With them it stays below the 48 KiB that no device has to be asked
+for."""
 NODES, ALONE = "NETC_NODES", "NETC_ALONE"
 """What is defined in front of a CUDA module's text for the entries of a graph in place of the one of ``train``."""
 SCALARS = ("step", "epoch", "steps", "epochs", "steps_per_epoch", "epoch_loss", "seed")

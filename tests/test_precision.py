@@ -236,13 +236,13 @@ def test_both_interpreters_and_compiled_code_agree(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["seed", "convolution", "recurrent"])
 def test_cuda_text_agrees(name: str) -> None:
-    from cases import DEVICES
+    from cases import DEVICES, EMULATED
 
     from netc.runtime.cuda import units as cuda
 
     model = netc.compile(source=source(NETWORKS[name]), seed=1)
     graph, leaves = backward(model)
-    artifact = build_cuda({graph.name: graph}, model.orders)
+    artifact = build_cuda({graph.name: graph}, model.orders, EMULATED)
     assert "unsigned short *" in artifact.code.decode()
     unit = cuda.Unit(cuda.Library(artifact, DEVICES["mixed"]()), artifact.units[graph.name], model.memory)
     given = {n: a for n, a in leaves.items() if n not in model.memory.views}

@@ -41,7 +41,7 @@ class Executor(Protocol):
     """A device. All methods may raise DeviceFailed. Launches run one behind the other, in the order they are asked for."""
 
     threads: int
-    """Threads of a block."""
+    """Threads of every block that it starts; a module is written for so many."""
 
     def free_bytes(self) -> int:
         """How much memory can still be allocated."""

@@ -27,6 +27,13 @@ class Library:
     """A loaded module. One launch at a time: blocks of two launches would wait for each other."""
 
     def __init__(self, artifact: Artifact, executor: Executor) -> None:
+        """Raises ValueError when the device starts blocks of another size than the text is written for: parts of tiles and
+        of sums would be left out."""
+        if artifact.threads != executor.threads:
+            made, starts = artifact.threads, executor.threads
+            raise ValueError(
+                f"a text for blocks of {made} threads, on a device that starts blocks of {starts}"
+            )
         self.artifact, self.executor = artifact, executor
         self.lock = threading.Lock()
         self._modules: dict[tuple[bool, bool, bool], Any] = {}

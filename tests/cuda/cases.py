@@ -20,10 +20,12 @@ from netc.runtime.artifact import Artifact
 from netc.runtime.cpu import Model
 from netc.runtime.cuda import units
 
+EMULATED = 64
+"""Threads of blocks that are quickly emulated."""
 DEVICES = {
-    "one block": lambda: Emulator(threads=64, blocks=1, order=FORWARD),
-    "three blocks": lambda: Emulator(threads=64, blocks=3, order=BACKWARD),
-    "mixed": lambda: Emulator(threads=96, blocks=2, order=MIXED),
+    "one block": lambda: Emulator(threads=EMULATED, blocks=1, order=FORWARD),
+    "three blocks": lambda: Emulator(threads=EMULATED, blocks=3, order=BACKWARD),
+    "mixed": lambda: Emulator(threads=EMULATED, blocks=2, order=MIXED),
 }
 Arrays = dict[str, Any]
 
@@ -39,7 +41,7 @@ def team_always(monkeypatch: pytest.MonkeyPatch, team: Team) -> None:
 
 
 def artifact(graphs: Mapping[str, Graph], orders: Mapping[str, tuple[int, ...]]) -> Artifact:
-    return build_cuda(graphs, orders)
+    return build_cuda(graphs, orders, EMULATED)
 
 
 def run(

@@ -11,6 +11,8 @@
 #include <ucontext.h>
 #include <vector>
 
+#define NETC_EMULATOR
+#define __CUDA_ARCH__ 800
 #define __global__
 #define __device__
 #define __noinline__ __attribute__((noinline))
@@ -32,7 +34,7 @@ struct Fiber {
     void *stack_pointer;
     Wait wait;
     unsigned int thread;
-    uint64_t given;  // what it brings to a shuffle
+    uint32_t given[6];  // what it brings to a shuffle or a product of its warp
     ucontext_t context;
 };
 
@@ -45,7 +47,7 @@ struct Block {
 
 static Fiber *fiber;
 static Block *block;
-static uint64_t brought[1024];  // by each thread of the running block to the shuffle its warp is at
+static uint32_t brought[1024][6];  // by each thread of the running block to what its warp does together
 static void (*entry)(long long, long long, long long, long long);
 static long long arguments[4];
 static const char *problem;
@@ -108,10 +110,10 @@ static inline void __nanosleep(unsigned int) { wait_as(SPINNING); }
 
 template <class T> static T __shfl_xor_sync(unsigned int, T value, int mask) {
     static_assert(sizeof(T) <= 8, "a shuffle moves eight bytes at most");
-    std::memcpy(&fiber->given, &value, sizeof(T));
+    std::memcpy(fiber->given, &value, sizeof(T));
     wait_as(AT_WARP);
     T other;
-    std::memcpy(&other, &brought[fiber->thread ^ mask], sizeof(T));
+    std::memcpy(&other, brought[fiber->thread ^ mask], sizeof(T));
     return other;
 }
 
@@ -161,6 +163,25 @@ static inline long long __double_as_longlong(double x) {
     return bits;
 }
 
+// Tensor cores: each lane brings its fragments, and computes the four sums that are its own. Which lane holds which element is
+// what the tables of the PTX manual say of mma.m16n8k16 (.bf16).
+
+static float element(uint32_t word, int half) { return __int_as_float(half == 0 ? word << 16 : word & 0xffff0000u); }
+static void mma_bf16(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+    for (int i = 0; i < 4; ++i) fiber->given[i] = a[i];
+    for (int i = 0; i < 2; ++i) fiber->given[4 + i] = b[i];
+    wait_as(AT_WARP);
+    const unsigned int lane = fiber->thread % 32, first = fiber->thread - lane;
+    for (int i = 0; i < 4; ++i) {
+        const unsigned int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (unsigned int word = 0; word < 8; ++word) {
+            const uint32_t l = brought[first + row % 8 * 4 + word % 4][row / 8 + word / 4 * 2];
+            const uint32_t r = brought[first + column * 4 + word % 4][4 + word / 4];
+            for (int half = 0; half < 2; ++half) c[i] = fmaf(element(l, half), element(r, half), c[i]);
+        }
+    }
+}
+
 // The scheduler
 
 static unsigned int shuffled(unsigned int i, unsigned int n, int order, unsigned int salt) {
@@ -182,7 +203,7 @@ static bool warp_is_whole(size_t first) {
     for (size_t i = first; i < end; ++i)
         if (block->fibers[i].wait != AT_WARP) return false;
     for (size_t i = first; i < end; ++i) {
-        brought[i] = block->fibers[i].given;
+        std::memcpy(brought[i], block->fibers[i].given, sizeof(brought[i]));
         block->fibers[i].wait = RUNNING;
     }
     ++progress;

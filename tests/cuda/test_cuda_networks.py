@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import DEVICES, assert_same, grid_always, run
+from cases import DEVICES, EMULATED, assert_same, grid_always, run
 from library.cases import families
 from library.running import compare, compiled, given, parts, references, states
 from test_graph_reference import counters, graphs, initial
@@ -29,20 +29,20 @@ FAMILIES = tuple(families())
 
 
 @cache
-def network(name: str) -> tuple[Artifact, dict[str, Graph], dict[str, Any]]:
+def network(name: str, threads: int) -> tuple[Artifact, dict[str, Graph], dict[str, Any]]:
     """The step and the gradient of a network in float64, and its leaves."""
     reference = load(name, "float64")
     step, gradient, state = graphs(reference)
     orders = {x.name: x.order for x in model_layout(step)[0]}
     units = {"step": step, "gradient": gradient}
-    return build_cuda(units, orders), units, {**initial(reference), **state, **counters(2)}
+    return build_cuda(units, orders, threads), units, {**initial(reference), **state, **counters(2)}
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", NAMES)
 def test_training_steps(name: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     grid_always(monkeypatch)
-    made, units, leaves = network(name)
+    made, units, leaves = network(name, EMULATED)
     reference, library = load(name, "float64"), Library(made, DEVICES[device]())
     for rows in (1, 3, 17):
         chosen = np.arange(rows) % len(reference.input[0])
@@ -56,7 +56,7 @@ def test_training_steps(name: str, device: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("name", NAMES)
 def test_nvrtc_compiles_training_steps(name: str, architecture: str) -> None:
-    text = whole_text(network(name)[0].code.decode())
+    text = whole_text(network(name, BLOCK_THREADS)[0].code.decode())
     code, log = nvrtc.compile_text(text, architecture)
     usage = nvrtc.usage(log)
     assert code.startswith(b"\x7fELF")
@@ -83,11 +83,11 @@ def test_nvrtc_compiles_training_steps_as_launches(name: str, architecture: str)
 
 
 @cache
-def library_parts(family: str, dtype: str = "float64") -> list[tuple[Artifact, dict[str, Any]]]:
+def library_parts(family: str, dtype: str, threads: int) -> list[tuple[Artifact, dict[str, Any]]]:
     """A family's cases: modules of several, and the case of each unit."""
     found = []
     for cases, orders in parts(family, dtype):
-        made = build_cuda({n: compiled(c, dtype).graph for n, c in cases.items()}, orders)
+        made = build_cuda({n: compiled(c, dtype).graph for n, c in cases.items()}, orders, threads)
         found.append((made, dict(cases)))
     return found
 
@@ -100,8 +100,9 @@ def test_library(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def agree_with_torch(family: str, dtype: str) -> None:
-    for made, cases in library_parts(family, dtype):
-        library = Library(made, DEVICES["three blocks"]())
+    device = DEVICES["three blocks"]()
+    for made, cases in library_parts(family, dtype, device.threads):
+        library = Library(made, device)
         for name, case in cases.items():
             reference, whole = references(family)[case.name], compiled(case, dtype)
             leaves = {**states(whole, reference), **given(whole, reference, "input", dtype)}
@@ -118,7 +119,7 @@ def test_nvrtc_compiles_the_library(family: str) -> None:
     """Each kernel as an entry of its own, which takes a tenth of the time; none of them spills. The texts use nothing that
     one architecture alone has, so that half of the families for each is enough."""
     architecture = ARCHITECTURES[FAMILIES.index(family) % len(ARCHITECTURES)]
-    for made, _ in library_parts(family):
+    for made, _ in library_parts(family, "float64", BLOCK_THREADS):
         text = whole_text(made.code.decode())
         kernels = text[: text.index("static __device__ void case_")]
         head = f'extern "C" __global__ void __launch_bounds__({BLOCK_THREADS}, 1) '

@@ -5,12 +5,13 @@ All cases of a type are one module, compiled once by g++; the emulator runs it w
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import DEVICES, Arrays, assert_same, grid_always, run, team_always
+from cases import DEVICES, EMULATED, Arrays, assert_same, grid_always, run, team_always
 from test_backend import CASES, arrays, scaled
 
 from netc.compiler import ops
@@ -57,7 +58,7 @@ def graphs(dtype: DType) -> dict[str, tuple[Graph, Arrays]]:
 
 
 def module(dtype: DType) -> Artifact:
-    return build_cuda({n: g for n, (g, _) in graphs(dtype).items()}, {})
+    return build_cuda({n: g for n, (g, _) in graphs(dtype).items()}, {}, EMULATED)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -79,7 +80,7 @@ def test_the_texts_of_teams_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = set()
     for team in Team:
         team_always(monkeypatch, team)
-        made = Module()
+        made = Module(EMULATED)
         made.add(lower(reductions(), {}, vector_bytes=0), "unit")
         texts.add(made.text())
     assert len(texts) == len(Team)
@@ -107,7 +108,7 @@ def test_reductions(rows: int, team: Team, device: str, monkeypatch: pytest.Monk
     rng = np.random.default_rng(0)
     x = np.round(rng.normal(size=(rows, 5, 70)), 1).astype("f4")  # many equal elements
     x[rows // 2, 3, [11, 40]] = np.nan
-    library = Library(build_cuda({"unit": graph}, {}), DEVICES[device]())
+    library = Library(build_cuda({"unit": graph}, {}, EMULATED), DEVICES[device]())
     wanted = evaluate(graph, {"input.x": x})
     assert np.isnan(wanted["max.all"])
     assert_same(run(library, "unit", graph, {"input.x": x}, rows), wanted, 2e-6)
@@ -118,7 +119,7 @@ def test_random_draws_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> Non
     graph = Graph("draws")
     graph.outputs["a"] = ops.random(graph, (5, 37), 11, DType.float32)
     graph.outputs["b"] = ops.random(graph, (5, 3), 12, DType.float64)
-    library = Library(build_cuda({"unit": graph}, {}), DEVICES["mixed"]())
+    library = Library(build_cuda({"unit": graph}, {}, EMULATED), DEVICES["mixed"]())
     seed = 7 + (5 << 32)
     wanted = evaluate(graph, {}, rows=1, seed=seed, step=3)
     got = run(library, "unit", graph, {}, seed=seed)
@@ -134,7 +135,7 @@ def test_a_row_gives_the_same_bits_in_any_batch_and_on_any_grid(monkeypatch: pyt
     h = ops.contract(graph, x, w, [(1, 1)])
     e = ops.exp(graph, ops.sub(graph, h, ops.broadcast(graph, ops.max(graph, h, [1]), h.shape, [0])))
     graph.outputs["y"] = ops.div(graph, e, ops.broadcast(graph, ops.sum(graph, e, [1]), h.shape, [0]))
-    made, rng = build_cuda({"unit": graph}, {}), np.random.default_rng(0)
+    made, rng = build_cuda({"unit": graph}, {}, EMULATED), np.random.default_rng(0)
     inputs = {"input.x": rng.normal(size=(20, 700)).astype("f4"), "w": rng.normal(size=(9, 700)).astype("f4")}
     bits = set()
     for device in ("one block", "three blocks"):
@@ -148,12 +149,11 @@ def test_a_row_gives_the_same_bits_in_any_batch_and_on_any_grid(monkeypatch: pyt
 def test_wide_indices_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     grid_always(monkeypatch)
     graph, x = reductions(), np.random.default_rng(0).normal(size=(9, 5, 70)).astype("f4")
-    made = build_cuda({"unit": graph}, {})
+    made = build_cuda({"unit": graph}, {}, EMULATED)
     assert made.most_rows == 2**30 // 350
     results = []
     for most in (made.most_rows, 8):
-        fields = (made.code, made.units, made.train, made.totals)
-        library = Library(Artifact(*fields, most), DEVICES["mixed"]())
+        library = Library(replace(made, most_rows=most), DEVICES["mixed"]())
         results.append(run(library, "unit", graph, {"input.x": x}, 9))
     for name, array in results[0].items():
         assert array.tobytes() == results[1][name].tobytes()

@@ -8,10 +8,10 @@ written in the outermost scope where its axes are known; scopes are C++ blocks, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...graph import DType
+from ...graph import ROWS, DType
 from ...loops.ir import (
     Apply,
     Axis,
@@ -27,11 +27,13 @@ from ...loops.ir import (
     Reduction,
     Scalar,
 )
-from ...loops.rewrite import children, walk
+from ...loops.rewrite import walk
+from .contraction import unguarded
 from .indices import condition_text, extent_text, index_text
 from .mapping import Team, team
 from .scalars import ROWS as SCALARS
 from .scalars import STORED, TYPES, literal
+from .shares import Share, share_of
 
 NAME = "KERNEL"
 """What a kernel is called until the module knows its name."""
@@ -50,7 +52,7 @@ OPERATORS = {Combine.sum: "Add", Combine.max: "Largest", Combine.argmax: "First"
 
 
 @dataclass(slots=True)
-class _Scope:
+class Scope:
     """A block of the text: the axes whose values become known in it, its lines, and the names of what it holds."""
 
     axes: frozenset[Axis]
@@ -65,63 +67,71 @@ class KernelWriter:
         self.kernel, self.team = kernel, team(kernel)
         self.buffers: dict[Buffer, str] = {}
         self.names = itertools.count()
-        self.scopes = [_Scope(frozenset())]
+        self.scopes = [Scope(frozenset())]
         self.floor = 0 if kernel.axes else 1
         """The outermost scope that may be written to: inside a guard nothing is moved out of it."""
         self.begun: set[Reduction] = set()
-        self.reductions = list(_unguarded(kernel))
+        self.reductions = list(unguarded(kernel))
 
     def write(self) -> tuple[str, tuple[Buffer, ...]]:
         """The function's text, and the buffers that it takes, in order."""
-        points = _Scope(frozenset(self.kernel.axes))
+        points = Scope(frozenset(self.kernel.axes))
         self.scopes.append(points)
         self._points()
         self.scopes.pop()
-        body = self.scopes[0].lines
+        lines = [
+            f"const index_t points = {total(self.kernel.axes)};",
+            f"for (index_t point = {FIRST[self.team]}; point < points; point += {STRIDE[self.team]}) {{",
+            *indented(places(self.kernel.axes, "point")),
+            *indented(points.lines),
+            "}",
+        ]
+        return self.function(lines), tuple(self.buffers)
+
+    def function(self, lines: Sequence[str]) -> str:
+        """The function of some lines, behind what is the same at all points."""
         parameters = [f"{STORED[b.dtype]} *{name}" for b, name in self.buffers.items()]
         parameters += ["index_t rows", "word32 step", "word64 seed"]
         if self.kernel.repeat is not None:
             parameters.append(f"index_t {self.kernel.repeat.axis.name}")
-        lines = [
-            f"static __device__ __noinline__ void {NAME}({', '.join(parameters)}) {{",
-            *_indented(body),
-            f"    const index_t points = {_total(self.kernel.axes)};",
-            f"    for (index_t point = {FIRST[self.team]}; point < points; point += {STRIDE[self.team]}) {{",
-            *_indented(_places(self.kernel.axes, "point"), 2),
-            *_indented(points.lines, 2),
-            "    }",
-            "}",
-        ]
-        return "\n".join(lines), tuple(self.buffers)
+        head = f"static __device__ __noinline__ void {NAME}({', '.join(parameters)}) {{"
+        return "\n".join([head, *indented([*self.scopes[0].lines, *lines]), "}"])
+
+    def busy(self, threads: int) -> tuple[int, int]:
+        """How many threads, of blocks of so many, the kernel has work for: whatever the rows, and for each row."""
+        size = {Team.thread: 1, Team.warp: 32}.get(self.team, threads)
+        for axis in self.kernel.axes:
+            size *= 1 if axis.extent is ROWS else int(axis.extent)
+        return (0, size) if any(a.extent is ROWS for a in self.kernel.axes) else (size, 0)
 
     def _points(self) -> None:
         """What is done at one point: sums by the whole team, the rest by its first thread."""
         if self.team is Team.thread:
-            self._stores()
+            self.stores()
             return
         for reduction in self.reductions:
             self.value(reduction)
         before = self.floor
         self.floor = len(self.scopes)
-        self.scopes.append(_Scope(frozenset()))
-        self._stores()
+        self.scopes.append(Scope(frozenset()))
+        self.stores()
         inner = self.scopes.pop()
         self.floor = before
         self.scopes[-1].lines += [
             f"if ({LANES[self.team][0]} == 0) {{",
-            *_indented(inner.lines),
+            *indented(inner.lines),
             "}",
         ]
 
-    def _stores(self) -> None:
+    def stores(self) -> None:
         """All values first: an update in place must not be seen by its neighbours."""
         values = [self.value(store.value) for store in self.kernel.stores]
         for store, value in zip(self.kernel.stores, values, strict=True):
             place = index_text(store.buffer.offset(store.index))
             kept = f"to_half({value})" if store.buffer.dtype is DType.bfloat16 else value
-            self.scopes[-1].lines.append(f"{self._buffer(store.buffer)}[{place}] = {kept};")
+            self.scopes[-1].lines.append(f"{self.buffer(store.buffer)}[{place}] = {kept};")
 
-    def _buffer(self, buffer: Buffer) -> str:
+    def buffer(self, buffer: Buffer) -> str:
         return self.buffers.setdefault(buffer, f"p{len(self.buffers)}")
 
     # expressions
@@ -164,7 +174,7 @@ class KernelWriter:
     def _text(self, e: Expr) -> str:
         match e:
             case Load():
-                element = f"{self._buffer(e.buffer)}[{index_text(e.buffer.offset(e.index))}]"
+                element = f"{self.buffer(e.buffer)}[{index_text(e.buffer.offset(e.index))}]"
                 return f"from_half({element})" if e.dtype is DType.bfloat16 else element
             case Apply():
                 kind = e.arguments[-1].dtype if e.op is Scalar.select else e.arguments[0].dtype
@@ -183,9 +193,9 @@ class KernelWriter:
         self.scopes[-1].lines += [
             f"{TYPES[e.dtype]} {name};",
             f"if ({condition}) {{",
-            *_indented(branches[0]),
+            *indented(branches[0]),
             "} else {",
-            *_indented(branches[1]),
+            *indented(branches[1]),
             "}",
         ]
         return name
@@ -193,7 +203,7 @@ class KernelWriter:
     def _branch(self, name: str, e: Expr) -> list[str]:
         """The lines that compute one side of a guard and give it to a variable."""
         before, self.floor = self.floor, len(self.scopes)
-        self.scopes.append(_Scope(frozenset()))
+        self.scopes.append(Scope(frozenset()))
         value = self.value(e)
         lines = self.scopes.pop().lines
         self.floor = before
@@ -208,16 +218,19 @@ class KernelWriter:
         begun = set(group) - self.begun
         self.begun |= begun
         names = [f"v{next(self.names)}" for _ in group]
-        self.scopes.append(_Scope(frozenset(e.axes)))
+        self.scopes.append(Scope(frozenset(e.axes)))
+        share = share_of(e) if divided is not None else None
         for name, member in zip(names, group, strict=True):
-            value = self.value(member.body)
+            value = self.value(member.body if share is None else _whole(member).body)
             self.scopes[-1].lines.append(_combined(name, member, value))
         inner = self.scopes.pop()
         self.begun -= begun
         scope = self.scopes[-1]
         scope.lines += [_start(name, member) for name, member in zip(names, group, strict=True)]
         scope.lines += (
-            _sequential(e.axes, inner.lines) if divided is None else _shared(e.axes, inner.lines, divided)
+            _sequential(e.axes, inner.lines)
+            if divided is None
+            else _shared(e.axes, inner.lines, divided, share)
         )
         for name, member in zip(names, group, strict=True):
             result = name
@@ -242,6 +255,8 @@ class KernelWriter:
         for other in self.reductions:
             if other in group or other.axes != e.axes or self._known(other) or other in self.begun:
                 continue
+            if (share_of(other) is None) != (share_of(e) is None):
+                continue
             inside[other] = _inner(other)
             if self._level(other) != level or inside[other] & self.begun:
                 continue
@@ -256,21 +271,6 @@ class KernelWriter:
 
 def _inner(e: Reduction) -> set[Reduction]:
     return {x for x in walk(e.body) if isinstance(x, Reduction)}
-
-
-def _unguarded(kernel: Kernel) -> Iterator[Reduction]:
-    """The reductions that are computed at every point: in no guard, and in no other's loop."""
-    seen: set[Expr] = set()
-    pending: list[Expr] = [s.value for s in reversed(kernel.stores)]
-    while pending:
-        e = pending.pop()
-        if e in seen or isinstance(e, Guarded):
-            continue
-        seen.add(e)
-        if isinstance(e, Reduction):
-            yield e
-        else:
-            pending.extend(reversed(children(e)))
 
 
 def _start(name: str, e: Reduction) -> str:
@@ -305,26 +305,38 @@ def _sequential(axes: Sequence[Axis], body: list[str]) -> list[str]:
         return body
     axis = axes[0]
     head = f"for (index_t {axis.name} = 0; {axis.name} < {extent_text(axis.extent)}; ++{axis.name}) {{"
-    return [head, *_indented(_sequential(axes[1:], body)), "}"]
+    return [head, *indented(_sequential(axes[1:], body)), "}"]
 
 
-def _shared(axes: Sequence[Axis], body: list[str], divided: Team) -> list[str]:
-    """The loop of one thread over its part of a reduction's terms."""
+def _shared(axes: Sequence[Axis], body: list[str], divided: Team, share: Share | None) -> list[str]:
+    """The loop of one thread over its part of a reduction's terms, or of a share of them: some runs of terms."""
     lane, size = LANES[divided]
+    inner = indented([*places(axes, "term"), *body])
+    if share is None:
+        return [f"for (index_t term = {lane}; term < {total(axes)}; term += {size}) {{", *inner, "}"]
+    run, parts = share.chunk, share.parts
     return [
-        f"for (index_t term = {lane}; term < {_total(axes)}; term += {size}) {{",
-        *_indented([*_places(axes, "term"), *body]),
+        f"for (index_t run = {share.axis.name}; run * {run} < {total(axes)}; run += {parts}) {{",
+        f"    for (index_t term = run * {run} + {lane}; term < (run + 1) * {run} && term < {total(axes)}; term += {size}) {{",
+        *indented(inner),
+        "    }",
         "}",
     ]
 
 
-def _total(axes: Sequence[Axis]) -> str:
+def _whole(e: Reduction) -> Reduction:
+    share = share_of(e)
+    assert share is not None, "bug in netc: shares and whole sums in one loop"
+    return share.whole
+
+
+def total(axes: Sequence[Axis]) -> str:
     """The number of combinations of some axes."""
     text = " * ".join(extent_text(a.extent) for a in axes) or "1"
     return text if text.startswith("rows") else f"(index_t){text}"
 
 
-def _places(axes: Sequence[Axis], flat: str) -> list[str]:
+def places(axes: Sequence[Axis], flat: str) -> list[str]:
     """The values of axes from their position in one long loop."""
     lines, rest = [], flat
     for axis in reversed(axes[1:]):
@@ -336,8 +348,8 @@ def _places(axes: Sequence[Axis], flat: str) -> list[str]:
     return lines
 
 
-def _indented(lines: Sequence[str], depth: int = 1) -> list[str]:
+def indented(lines: Sequence[str], depth: int = 1) -> list[str]:
     return ["    " * depth + line for line in lines]
 
 
-__all__ = ["NAME", "KernelWriter"]
+__all__ = ["NAME", "KernelWriter", "Scope", "indented", "places", "total"]

@@ -15,6 +15,7 @@ from ...loops.ir import Axis, Kernel, Reduction
 from ...loops.rewrite import walk
 
 TYPICAL_ROWS = 256
+"""For how many observations estimates are made; what is chosen must not depend on how many there are."""
 MANY_POINTS = 4096
 """So many points keep threads busy without dividing sums."""
 SHORT_SUM = 32
@@ -30,16 +31,17 @@ class Team(enum.StrEnum):
 
 def team(kernel: Kernel) -> Team:
     """The team for each point of a kernel."""
-    points = _size(kernel.axes)
+    points = size(kernel.axes)
     sums = (e for e in walk(*(s.value for s in kernel.stores)) if isinstance(e, Reduction))
-    longest = max((_size(e.axes) for e in sums), default=0)
+    longest = max((size(e.axes) for e in sums), default=0)
     if longest <= SHORT_SUM or points >= MANY_POINTS:
         return Team.thread
     return Team.block if longest >= LONG_SUM and points <= FEW_POINTS else Team.warp
 
 
-def _size(axes: Iterable[Axis]) -> int:
+def size(axes: Iterable[Axis]) -> int:
+    """Points of some axes, for a typical number of observations."""
     return prod(a.extent if isinstance(a.extent, int) else TYPICAL_ROWS for a in axes)
 
 
-__all__ = ["Team", "team"]
+__all__ = ["Team", "size", "team"]

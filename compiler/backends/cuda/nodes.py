@@ -9,19 +9,15 @@ launch whose blocks wait for each other does what ``program.py`` does there, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ....runtime.artifact import BLOCK_THREADS, NODES, SHARED_BYTES, LaunchLayout, RoundLayout
-from ...graph import ROWS
-from ...loops.ir import Axis, Kernel
+from ....runtime.artifact import NODES, SHARED_BYTES, LaunchLayout, RoundLayout
 from ...program import Again, Batches, Clock, Finite, Forward, Program, Rows, Statement, Sum, Update
-from .mapping import Team, team
 from .module import Called
 from .program import ARGUMENTS, BATCH, batch_statement, statement_lines
 
-LANES = {Team.thread: 1, Team.warp: 32}
 NODE_ARGUMENTS = ARGUMENTS.replace("long long apart", "long long repetition")
 IDLE = "if (!goes_on(control)) return;"
 COPIED_BYTES = 16
@@ -42,15 +38,16 @@ def either(train: str, nodes: str) -> str:
     return "\n".join([f"#ifndef {NODES}", train, "#else", nodes, "#endif"]) if nodes else train
 
 
-def nodes(program: Program, calls: Sequence[Called], split: int, evaluate: int) -> Nodes:
+def nodes(program: Program, calls: Sequence[Called], split: int, evaluate: int, threads: int) -> Nodes:
     """Nothing for a step with a line search, which decides while it runs how many launches it has.
 
     calls: of the step's kernels, of which ``split`` come before its loss is known. evaluate: the size of the other table.
+    threads: of a block.
     """
     body = next(s.body for s in program.body if isinstance(s, Batches))
     if any(isinstance(s, Again) for s in body):
         return Nodes()
-    writer = _Writer(2 + len(program.totals))
+    writer = _Writer(2 + len(program.totals), threads)
     for statement in body:
         match statement:
             case Forward():
@@ -60,15 +57,15 @@ def nodes(program: Program, calls: Sequence[Called], split: int, evaluate: int) 
             case _:
                 writer.statement(statement)
     between = "netc_between"
-    texts = [*writer.texts, _between(between, program, evaluate)]
+    texts = [*writer.texts, _between(between, program, evaluate, threads)]
     return Nodes("\n\n".join(texts), tuple(writer.rounds), between)
 
 
 class _Writer:
     """Entries in the order of their launches."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, width: int, threads: int) -> None:
+        self.width, self.threads = width, threads
         self.texts: list[str] = []
         self.rounds: list[RoundLayout] = []
         self.waiting: list[str] = []
@@ -95,13 +92,13 @@ class _Writer:
             launches = []
             for phase in group:
                 name = f"netc_node{len(self.texts)}"
-                self.texts.append(_node(name, phase))
-                launches.append(LaunchLayout(name, _most(c.kernel for c in phase)))
+                self.texts.append(_node(name, phase, self.threads))
+                launches.append(LaunchLayout(name, _most(phase)))
             times = 1 if repeat is None else int(repeat.axis.extent)
             self.rounds.append(RoundLayout(times, tuple(launches)))
 
     def _add(self, name: str, threads: tuple[int, int], lines: Sequence[str]) -> None:
-        self.texts.append(_entry(name, lines))
+        self.texts.append(_entry(name, lines, self.threads))
         self.rounds.append(RoundLayout(1, (LaunchLayout(name, threads),)))
 
 
@@ -118,30 +115,17 @@ def _phases(calls: Sequence[Called]) -> Iterator[list[Called]]:
         yield phase
 
 
-def _most(kernels: Iterable[Kernel]) -> tuple[int, int]:
+def _most(calls: Sequence[Called]) -> tuple[int, int]:
     """Threads for the largest of some kernels."""
-    found = [_threads(k) for k in kernels]
-    return max(a for a, _ in found), max(b for _, b in found)
+    return max(c.threads[0] for c in calls), max(c.threads[1] for c in calls)
 
 
-def _threads(kernel: Kernel) -> tuple[int, int]:
-    """How many threads the points of a kernel keep busy."""
-    size = LANES.get(team(kernel), BLOCK_THREADS)
-    for axis in kernel.axes:
-        size *= 1 if axis.extent is ROWS else int(axis.extent)
-    return (0, size) if _grows(kernel.axes) else (size, 0)
-
-
-def _grows(axes: Sequence[Axis]) -> bool:
-    return any(a.extent is ROWS for a in axes)
-
-
-def _entry(name: str, lines: Sequence[str]) -> str:
-    head = f'extern "C" __global__ void __launch_bounds__({BLOCK_THREADS}, 1) {name}({NODE_ARGUMENTS}) {{'
+def _entry(name: str, lines: Sequence[str], threads: int) -> str:
+    head = f'extern "C" __global__ void __launch_bounds__({threads}, 1) {name}({NODE_ARGUMENTS}) {{'
     return "\n".join([head, *(f"    {line}" for line in lines), "}"])
 
 
-def _node(name: str, phase: Sequence[Called]) -> str:
+def _node(name: str, phase: Sequence[Called], threads: int) -> str:
     repeat = phase[0].kernel.repeat
     which = [] if repeat is None else [f"const index_t {repeat.axis.name} = (index_t)repetition;"]
     return _entry(name, [
@@ -152,7 +136,7 @@ def _node(name: str, phase: Sequence[Called]) -> str:
         "const word64 seed = (word64)control[slot_seed];",
         *which,
         *(call.text for call in phase),
-    ])  # fmt: skip
+    ], threads)  # fmt: skip
 
 
 def _statements(lines: Sequence[str], width: int) -> list[str]:
@@ -182,7 +166,7 @@ def _moving(lines: Sequence[str], width: int) -> list[str]:
     ]
 
 
-def _between(name: str, program: Program, evaluate: int) -> str:
+def _between(name: str, program: Program, evaluate: int, threads: int) -> str:
     """Ends the epoch whose rows are used up, and draws the order of the one that the cursor stands in."""
     width = 2 + len(program.totals)
     at = next(i for i, s in enumerate(program.body) if isinstance(s, Batches))
@@ -207,7 +191,7 @@ def _between(name: str, program: Program, evaluate: int) -> str:
             "if (at.status != running) return;",
             "pass_on(control, at, held);",
             "write_down(control, at);",
-        ]),
+        ], threads),
     ])  # fmt: skip
 
 

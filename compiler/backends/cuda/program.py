@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....runtime.artifact import (
-    BLOCK_THREADS,
     DEVICE_CONTROL,
     DIVERGED,
     EXHAUSTED,
@@ -78,13 +77,13 @@ def _run_function(program: Program) -> str:
     ])  # fmt: skip
 
 
-def train_entry(program: Program, step: Sequence[Buffer], evaluate: Sequence[Buffer]) -> str:
-    """The entry and its function. step, evaluate: the tables of the two units; the scalars of a step lie in each block's own memory."""
+def train_entry(program: Program, step: Sequence[Buffer], evaluate: Sequence[Buffer], threads: int) -> str:
+    """The entry for blocks of so many threads, and its function. step, evaluate: the tables of the two units; the scalars of a step lie in each block's own memory."""
     width = 2 + len(program.totals)
     scalars = [(i, SCALARS.index(b.name.removeprefix("scalar."))) for i, b in _of(step, Space.scalar)]
     return "\n".join([
         _run_function(program), "",
-        f'extern "C" __global__ void __launch_bounds__({BLOCK_THREADS}, 1) netc_train({ARGUMENTS}) {{',
+        f'extern "C" __global__ void __launch_bounds__({threads}, 1) netc_train({ARGUMENTS}) {{',
         "    control += blockIdx.x * apart;",
         f"    unsigned char **table = (unsigned char **)(netc_shared + {SHARED_BYTES});",
         f"    unsigned char **held = table + {len(step)};",
