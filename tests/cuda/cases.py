@@ -5,7 +5,7 @@ In: graphs. Out: their values, computed by emitted CUDA text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from netc.runtime.cuda import units
 
 EMULATED = 64
 """Threads of blocks that are quickly emulated."""
-DEVICES = {
+DEVICES: Mapping[str, Callable[[], Emulator]] = {
     "one block": lambda: Emulator(threads=EMULATED, blocks=1, order=FORWARD),
     "three blocks": lambda: Emulator(threads=EMULATED, blocks=3, order=BACKWARD),
     "mixed": lambda: Emulator(threads=EMULATED, blocks=2, order=MIXED),

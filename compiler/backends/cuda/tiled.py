@@ -62,9 +62,13 @@ class TileWriter(KernelWriter):
             *indented(stages),
             *indented(points),
             "}",
-            "__syncthreads();  // the last stage may still be read",
+            *self._ended(),
         ]
         return self.function(lines), tuple(self.buffers)
+
+    def _ended(self) -> list[str]:
+        """The kernel behind this one may put its first stage where the last one may still be read."""
+        return [] if self.tile.slices > 1 else ["__syncthreads();"]
 
     def _shape(self) -> list[str]:
         t = self.tile
