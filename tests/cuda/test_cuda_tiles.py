@@ -245,6 +245,31 @@ def test_long_sums_have_the_same_bits_on_any_grid(monkeypatch: pytest.MonkeyPatc
         assert len(bits) == 1
 
 
+def test_calls_of_one_pattern_are_divided_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not divided stay what they were."""
+    grid_always(monkeypatch)
+    graph = Graph("long")
+    for i in range(5):
+        x = ops.input(graph, f"input.x{i}", DType.float32, (ROWS, 3, 16, 16))
+        graph.outputs[f"channels{i}"] = ops.sum(graph, x, [0, 2, 3])
+        graph.outputs[f"rows{i}"] = ops.exp(graph, ops.sum(graph, x, [1, 2, 3]))
+    whole, unit = lower(graph, {}, vector_bytes=0), divided_unit(graph)
+    assert len({id(call.scheduled) for call in whole.calls}) < len(whole.calls)
+    assert len(unit.calls) == len(whole.calls) + 5
+    assert len([call for call in whole.calls if call in unit.calls]) == len(whole.calls) - 5
+    verify_unit(unit)
+    inputs = {n: a / 64 for n, a in whole_numbers(graph, 3).items()}
+    assert_same(run_loops(unit, inputs, rows=3), evaluate(graph, inputs), 1e-6)
+    library = Library(build_cuda({"long": graph}, {}, EMULATED), DEVICES["mixed"]())
+    assert_same(run(library, "long", graph, inputs, 3), evaluate(graph, inputs), 1e-6)
+
+
+def test_blocks_of_another_size_are_refused() -> None:
+    made = build_cuda({"long": long_sums()}, {})
+    with pytest.raises(ValueError, match="blocks of 512 threads, on a device that starts blocks of 64"):
+        Library(made, Emulator(threads=64))
+
+
 # what the tests can see
 
 

@@ -128,6 +128,36 @@ def test_ten_steps_of_a_reference(name: str) -> None:
     )
 
 
+WIDE = """net wide { input x: [64]; linear(256); relu; linear(10) }
+train { loss = cross_entropy_loss(); optimizer = adam(lr = 1e-3); batch = 64; epochs = 2; metrics = [accuracy] }
+"""
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("full", TOLERANCE), ("bf16", 4e-3)])
+@pytest.mark.parametrize("threads", [64, 96, BLOCK_THREADS])
+def test_products_by_tiles(threads: int, precision: str, tolerance: float) -> None:
+    """All three products of both layers are tiles, for blocks of any size. In bfloat16 a sum of another order may round the
+    other way where it is a factor of the next product."""
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=(160, 64)).astype(np.float32), rng.integers(0, 10, 160)
+
+    def trained(device: str) -> tuple[netc.Model, History, str]:
+        model = netc.compile(source=WIDE, seed=1, precision=precision, device=device)
+        trainer = Trainer(model, (x, target), None, None, None, True, 3, None, Plan.grid)
+        history = trainer.run()
+        return model, history, trainer.native.job.artifact.code.decode() if device == "cuda" else ""  # type: ignore[attr-defined]
+
+    wanted = result(*trained("cpu")[:2])
+    with emulated(Emulator(threads=threads, blocks=2, order=BACKWARD)):
+        model, history, text = trained("cuda")
+    kind = "Exact<float" if precision == "full" else "OnCores<"
+    step = text[: text.index("void step_all")]
+    assert step.count(f"typedef {kind}") >= 5
+    assert f"__launch_bounds__({threads}, 1) netc_train(" in text
+    for a, b in zip(result(model, history), wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
 def test_shuffling_validation_and_metrics() -> None:
     """Batches of uneven size, drawn in the same order as on the CPU."""
     data, held = rows(23), rows(150, 1)
@@ -247,7 +277,7 @@ def test_too_little_memory_is_said_before_any_is_taken() -> None:
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvrtc_compiles_the_run(architecture: str) -> None:
     model = small("loss = mse_loss(); optimizer = adam(lr = 1e-2); batch = 5; epochs = 2; metrics = [mae]")
-    with emulated(Emulator()):
+    with emulated(Emulator(threads=BLOCK_THREADS)):
         trainer = Trainer(model.cuda(), rows(23), rows(9), None, None, True, None, None)
     artifact = trainer.native.job.artifact  # type: ignore[attr-defined]
     launched = {x.entry for part in artifact.step for x in part.launches} | {"netc_between"}
