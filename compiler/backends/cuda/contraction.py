@@ -17,6 +17,7 @@ from ...loops.ir import (
     Apply,
     Atom,
     Axis,
+    ByRows,
     Combine,
     Expr,
     FloorDiv,
@@ -27,6 +28,7 @@ from ...loops.ir import (
     Scalar,
 )
 from ...loops.rewrite import children, walk
+from .mapping import TYPICAL_ROWS
 from .shares import Share, share_of
 
 
@@ -145,6 +147,8 @@ def _atom(atom: Atom, axis: Axis, place: int) -> int:
     if isinstance(atom, Axis):
         return place if atom == axis else 0
     inner = _value(atom.value, axis, place)
+    if isinstance(atom, ByRows):
+        return inner * TYPICAL_ROWS
     return inner // atom.divisor if isinstance(atom, FloorDiv) else inner % atom.divisor
 
 
