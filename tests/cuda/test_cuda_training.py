@@ -143,7 +143,8 @@ def test_products_by_tiles(threads: int, precision: str, tolerance: float) -> No
 
     def trained(device: str) -> tuple[netc.Model, History, str]:
         model = netc.compile(source=WIDE, seed=1, precision=precision, device=device)
-        trainer = Trainer(model, (x, target), None, None, None, True, 3, None, Plan.grid)
+        plan = Plan.grid if device == "cuda" else None
+        trainer = Trainer(model, (x, target), None, None, None, True, 3, None, plan)
         history = trainer.run()
         return model, history, trainer.native.job.artifact.code.decode() if device == "cuda" else ""  # type: ignore[attr-defined]
 
