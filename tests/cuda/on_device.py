@@ -41,9 +41,18 @@ class OnDevice:
         self.blocks = min(int(self.device.most_blocks(module, entry, shared)), self.most)
         return self.blocks
 
-    def launch(self, module: Any, entry: str, blocks: int, shared: int, arguments: Sequence[int]) -> None:
+    def launch(
+        self,
+        module: Any,
+        entry: str,
+        blocks: int,
+        shared: int,
+        arguments: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> None:
         self.launches.append((entry, blocks))
-        self.device.launch(module, entry, blocks, shared, arguments)
+        self.device.launch(module, entry, blocks, shared, arguments, alone=alone)
 
     def record(self, launches: Sequence[Any]) -> Any:
         return [(x.entry, x.blocks) for x in launches], self.device.record(launches)

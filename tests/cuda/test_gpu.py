@@ -19,6 +19,8 @@ import test_cuda_graph as graph
 import test_cuda_models as models
 import test_cuda_networks as networks
 import test_cuda_operations as operations
+import test_cuda_replicas as replicas
+import test_cuda_tiles as tiles
 import test_cuda_training as training
 import test_dropout as dropout
 import test_optimizers as optimizers
@@ -35,8 +37,8 @@ from netc.runtime.cuda.driver import MissingDevice
 from netc.runtime.cuda.plans import Plan
 
 pytestmark = pytest.mark.gpu
-EMULATED = (cases, agreement, models, networks, operations, training)
-"""Modules that make emulators."""
+EMULATED = (cases, agreement, models, networks, operations, replicas, tiles, training)
+"""Modules that make emulators, and code for blocks of their size."""
 ON_THE_CPU = (dropout, optimizers, schedules, reference)
 """Modules that compile models."""
 gpu, mixed, program = models.gpu, agreement.mixed, runs.program  # fixtures
@@ -60,13 +62,17 @@ def in_place(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(reason)
     for module in EMULATED:
         monkeypatch.setattr(module, "Emulator", OnDevice, raising=False)
+        if hasattr(module, "EMULATED"):
+            monkeypatch.setattr(module, "EMULATED", on_device.find().threads)
     for module in ON_THE_CPU:
         monkeypatch.setattr(module, "netc", OnCuda())
     monkeypatch.setattr(agreement, "TRIES", 12)
 
 
 globals().update(
-    bodies_of(training, "nvrtc", "ten_steps_of_a_reference")
+    bodies_of(training, "nvrtc", "ten_steps_of_a_reference", "by_tiles")
+    | bodies_of(tiles, "nvrtc", "missing_barrier", "are_refused", "that_a_device_has")
+    | bodies_of(replicas, "nvrtc")
     | bodies_of(graph, "is_found", "grows", "how_many_steps")
     | bodies_of(models, "without_a_gpu", "without_a_device")
     | bodies_of(networks, "nvrtc", "text_that_is_wrong", "test_library")
@@ -83,6 +89,11 @@ def test_ten_steps_of_every_reference_by_every_plan(name: str, monkeypatch: pyte
     compared = training.assert_agreement
     monkeypatch.setattr(training, "assert_agreement", lambda make, fit, _: compared(make, fit, training.WAYS))
     training.test_ten_steps_of_a_reference(name)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("full", training.TOLERANCE), ("bf16", 4e-3)])
+def test_products_by_tiles(precision: str, tolerance: float) -> None:
+    training.test_products_by_tiles(on_device.find().threads, precision, tolerance)
 
 
 @pytest.mark.parametrize("name", agreement.EXAMPLES)
