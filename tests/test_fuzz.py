@@ -27,7 +27,7 @@ PROGRAMS = [
     for top in ("examples", "tests/reference")
     for p in sorted((ROOT / top).glob("*.net"))
 ]
-CASES = int(os.environ.get("NETC_FUZZ", "1500"))
+CASES = int(os.environ.get("NETC_FUZZ", "700"))
 PARTS = 10
 SECONDS = 2.0
 

@@ -25,6 +25,7 @@ from netc.runtime.cuda import nvrtc
 from netc.runtime.cuda.units import Library, whole_text
 
 ARCHITECTURES = ("sm_80", "sm_90")
+ONE_OF_THEM = (pytest.param("sm_80", marks=pytest.mark.slow), "sm_90")
 FAMILIES = tuple(families())
 
 
@@ -53,7 +54,7 @@ def test_training_steps(name: str, device: str, monkeypatch: pytest.MonkeyPatch)
             assert_same(got, wanted, 1e-12)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ONE_OF_THEM)
 @pytest.mark.parametrize("name", NAMES)
 def test_nvrtc_compiles_training_steps(name: str, architecture: str) -> None:
     text = whole_text(network(name, BLOCK_THREADS)[0].code.decode())
@@ -66,7 +67,7 @@ def test_nvrtc_compiles_training_steps(name: str, architecture: str) -> None:
         assert used.registers * BLOCK_THREADS <= 65536, f"{entry}: {used}"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ONE_OF_THEM)
 @pytest.mark.parametrize("name", NAMES)
 def test_nvrtc_compiles_training_steps_as_launches(name: str, architecture: str) -> None:
     """Each entry of a graph has the registers of its own kernels, and none spills."""
@@ -92,6 +93,7 @@ def library_parts(family: str, dtype: str, threads: int) -> list[tuple[Artifact,
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_library(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and derivatives of every entry are torch's."""
@@ -114,11 +116,12 @@ def agree_with_torch(family: str, dtype: str) -> None:
             compare(case, got, wanted, case.exact if dtype == "float64" else case.bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_nvrtc_compiles_the_library(family: str) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nvrtc_compiles_the_library(family: str, architecture: str) -> None:
     """Each kernel as an entry of its own, which takes a tenth of the time; none of them spills. The texts use nothing that
     one architecture alone has, so that half of the families for each is enough."""
-    architecture = ARCHITECTURES[FAMILIES.index(family) % len(ARCHITECTURES)]
     for made, _ in library_parts(family, "float64", BLOCK_THREADS):
         text = whole_text(made.code.decode())
         kernels = text[: text.index("static __device__ void case_")]
