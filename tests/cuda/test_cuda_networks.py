@@ -120,8 +120,7 @@ def agree_with_torch(family: str, dtype: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nvrtc_compiles_the_library(family: str, architecture: str) -> None:
-    """Each kernel as an entry of its own, which takes a tenth of the time; none of them spills. The texts use nothing that
-    one architecture alone has, so that half of the families for each is enough."""
+    """Each kernel as an entry of its own, which takes a tenth of the time; none of them spills."""
     for made, _ in library_parts(family, "float64", BLOCK_THREADS):
         text = whole_text(made.code.decode())
         kernels = text[: text.index("static __device__ void case_")]
