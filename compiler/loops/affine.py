@@ -37,9 +37,7 @@ class FloorDiv:
 
     @property
     def key(self) -> str:
-        return f"~F{self.divisor}.{self.value.constant}.{self.value.rows}" + "".join(
-            f"+{c}{a.key}" for c, a in self.value.terms
-        )
+        return f"~F{self.divisor}{_inner(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,7 @@ class Remainder:
 
     @property
     def key(self) -> str:
-        return f"~R{self.divisor}.{self.value.constant}.{self.value.rows}" + "".join(
-            f"+{c}{a.key}" for c, a in self.value.terms
-        )
+        return f"~R{self.divisor}{_inner(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +58,12 @@ class ByRows:
 
     @property
     def key(self) -> str:
-        return f"~N{self.value.constant}.{self.value.rows}" + "".join(
-            f"+{c}{a.key}" for c, a in self.value.terms
-        )
+        return f"~N{_inner(self.value)}"
+
+
+def _inner(value: Affine) -> str:
+    """What an atom's key tells of the value inside."""
+    return f".{value.constant}.{value.rows}" + "".join([f"+{c}{a.key}" for c, a in value.terms])
 
 
 Atom = Axis | FloorDiv | Remainder | ByRows
